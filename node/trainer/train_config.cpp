@@ -1,0 +1,164 @@
+#include "node/trainer/train_config.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace skerry::node {
+namespace {
+
+using Json = nlohmann::json;
+
+Fail invalid(const std::string& key, const std::string& what) {
+    return fail(Errc::config_invalid, "train." + key + ": " + what);
+}
+
+struct NumberKey {
+    const char* name;
+    double TrainConfig::*field;
+    double low, high;
+};
+constexpr NumberKey kNumbers[] = {
+    {"lr", &TrainConfig::lr, 0, 100},
+    {"min_lr", &TrainConfig::min_lr, 0, 100},
+    {"beta1", &TrainConfig::beta1, 0, 0.999999},
+    {"beta2", &TrainConfig::beta2, 0, 0.999999},
+    {"eps", &TrainConfig::eps, 1e-20, 1},
+    {"weight_decay", &TrainConfig::weight_decay, 0, 100},
+    {"clip", &TrainConfig::clip, 0, 1e9},
+};
+
+struct CountKey {
+    const char* name;
+    std::uint64_t TrainConfig::*field;
+};
+constexpr std::uint64_t kMaxCount = std::uint64_t{1} << 53;
+constexpr CountKey kCounts[] = {
+    {"warmup_tokens", &TrainConfig::warmup_tokens},
+    {"decay_tokens", &TrainConfig::decay_tokens},
+    {"total_tokens", &TrainConfig::total_tokens},
+    {"seed", &TrainConfig::seed},
+};
+
+struct SizeKey {
+    const char* name;
+    std::uint32_t TrainConfig::*field;
+    std::uint32_t limit;
+};
+constexpr SizeKey kSizes[] = {
+    {"batch", &TrainConfig::batch, 1U << 16},
+    {"seq", &TrainConfig::seq, 1U << 20},
+};
+
+constexpr const char* kSchedules[] = {"wsd", "cosine", "constant"};
+constexpr const char* kPrecisions[] = {"fp32", "bf16", "auto"};
+
+template <class Enum>
+Result<Enum> choice(const std::string& key, const Json& value, const char* const (&names)[3]) {
+    for (int i = 0; i < 3; ++i)
+        if (value == names[i]) return static_cast<Enum>(i);
+    return invalid(key, std::string("expected ") + names[0] + ", " + names[1] + " or " + names[2]);
+}
+
+Result<bool> number_key(TrainConfig& out, const std::string& key, const Json& value) {
+    for (const auto& k : kNumbers) {
+        if (key != k.name) continue;
+        if (!value.is_number()) return invalid(key, "expected a number");
+        out.*k.field = value.get<double>();
+        return true;
+    }
+    for (const auto& k : kCounts) {
+        if (key != k.name) continue;
+        if (!value.is_number_integer() || value < 0 || value > kMaxCount)
+            return invalid(key, "expected a count below 2^53");
+        out.*k.field = value.get<std::uint64_t>();
+        return true;
+    }
+    for (const auto& k : kSizes) {
+        if (key != k.name) continue;
+        if (!value.is_number_integer() || value < 1 || value > k.limit)
+            return invalid(key, "expected an integer from 1 to " + std::to_string(k.limit));
+        out.*k.field = value.get<std::uint32_t>();
+        return true;
+    }
+    return false;
+}
+
+Result<void> set_key(TrainConfig& out, const std::string& key, const Json& value) {
+    if (key == "schedule") {
+        auto parsed = choice<Schedule>(key, value, kSchedules);
+        if (!parsed) return fail(parsed.error());
+        out.schedule = *parsed;
+        return {};
+    }
+    if (key == "precision") {
+        auto parsed = choice<Precision>(key, value, kPrecisions);
+        if (!parsed) return fail(parsed.error());
+        out.precision = *parsed;
+        return {};
+    }
+    auto known = number_key(out, key, value);
+    if (!known) return fail(known.error());
+    if (!*known) return invalid(key, "unknown key");
+    return {};
+}
+
+}  // namespace
+
+Result<void> check(const TrainConfig& c) {
+    for (const auto& k : kSizes) {
+        if (c.*k.field < 1 || c.*k.field > k.limit)
+            return invalid(k.name, "expected an integer from 1 to " + std::to_string(k.limit));
+    }
+    for (const auto& k : kNumbers) {
+        const double v = c.*k.field;
+        if (!std::isfinite(v) || v < k.low || v > k.high) return invalid(k.name, "out of range");
+    }
+    if (c.schedule != Schedule::constant && c.total_tokens == 0)
+        return invalid("total_tokens", "needed by this schedule");
+    if (c.schedule == Schedule::wsd && c.warmup_tokens + c.decay_tokens > c.total_tokens)
+        return invalid("decay_tokens", "warm-up and decay are longer than the total");
+    return {};
+}
+
+Result<TrainConfig> parse_train_config(std::string_view text) {
+    const Json json = Json::parse(text, nullptr, false);
+    if (!json.is_object()) return fail(Errc::config_invalid, "train: not a JSON object");
+    TrainConfig out;
+    for (const auto& [key, value] : json.items()) {
+        auto set = set_key(out, key, value);
+        if (!set) return fail(set.error());
+    }
+    auto good = check(out);
+    if (!good) return fail(good.error());
+    return out;
+}
+
+std::string to_json(const TrainConfig& c) {
+    nlohmann::ordered_json json;
+    for (const auto& k : kSizes) json[k.name] = c.*k.field;
+    for (const auto& k : kNumbers) json[k.name] = c.*k.field;
+    json["schedule"] = kSchedules[static_cast<int>(c.schedule)];
+    for (const auto& k : kCounts) json[k.name] = c.*k.field;
+    json["precision"] = kPrecisions[static_cast<int>(c.precision)];
+    return json.dump();
+}
+
+double learning_rate(const TrainConfig& c, std::uint64_t tokens) {
+    const auto t = static_cast<double>(tokens);
+    if (tokens < c.warmup_tokens) return c.lr * (t / static_cast<double>(c.warmup_tokens));
+    if (c.schedule == Schedule::constant) return c.lr;
+    if (tokens >= c.total_tokens) return c.min_lr;
+
+    const double left = static_cast<double>(c.total_tokens) - t;
+    if (c.schedule == Schedule::wsd) {
+        if (c.decay_tokens == 0) return c.lr;
+        const double part = std::min(1.0, left / static_cast<double>(c.decay_tokens));
+        return c.min_lr + (c.lr - c.min_lr) * part;
+    }
+    const double span = static_cast<double>(c.total_tokens - c.warmup_tokens);
+    const double angle = (1.0 - left / span) * 3.14159265358979323846;
+    return c.min_lr + (c.lr - c.min_lr) * 0.5 * (1.0 + std::cos(angle));
+}
+
+}  // namespace skerry::node
