@@ -7,7 +7,7 @@ targets=("$@")
 if [ ${#targets[@]} = 0 ]; then targets=(skerry skerry-node skerry-coordinator skerry-trainer); fi
 
 torch=$(torch_dir)
-[ -n "$torch" ] || die NO_LIBTORCH 13 "no libtorch is set up" "deploy/setup.sh"
+[ -n "$torch" ] || die NO_LIBTORCH 12 "no libtorch is set up" "deploy/setup.sh"
 build=$skerry_root/build/$skerry_preset
 log=$skerry_cache/build.log
 mkdir -p "$skerry_cache"

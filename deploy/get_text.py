@@ -121,11 +121,11 @@ def fetch_package(folder):
             subprocess.run(["apt-get", "-q", *own, "update"], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             answer = apt_download(folder, own)
     except FileNotFoundError:
-        raise Problem("NO_TEXT", 14, "this system has no apt-get to fetch the text with", "deploy/demo.sh --text FILE") from None
+        raise Problem("NO_DATA", 14, "this system has no apt-get to fetch the text with", "deploy/demo.sh --text FILE") from None
     packages = list(pathlib.Path(folder).glob(PACKAGE + "_*.deb"))
     if not packages:
         last = (answer.stdout.strip().splitlines() or ["no output"])[-1]
-        raise Problem("NO_TEXT", 10, f"apt-get could not download {PACKAGE}: {last}",
+        raise Problem("NO_DATA", 14, f"apt-get could not download {PACKAGE}: {last}",
                       "check the network, or deploy/demo.sh --text FILE")
     return packages[0]
 
@@ -139,7 +139,7 @@ def austen():
         text = decode((pathlib.Path(folder) / "x" / RDATA).read_bytes())
     digest = hashlib.sha256(text).hexdigest()
     if len(text) != TEXT_BYTES or digest != TEXT_SHA256:
-        raise Problem("TEXT_CHANGED", 14, f"{PACKAGE} holds another text: {len(text)} bytes, sha256 {digest[:16]}...",
+        raise Problem("DIGEST_MISMATCH", 14, f"{PACKAGE} holds another text: {len(text)} bytes, sha256 {digest[:16]}...",
                       "deploy/demo.sh --text FILE")
     return text
 
@@ -152,21 +152,21 @@ def read_text(path):
     try:
         data = pathlib.Path(path).read_bytes()
     except FileNotFoundError:
-        raise Problem("TEXT_MISSING", 14, f"there is no file {path}", "check --text") from None
+        raise Problem("DATA_INVALID", 14, f"there is no file {path}", "check --text") from None
     except IsADirectoryError:
-        raise Problem("TEXT_MISSING", 14, f"{path} is a folder", fix) from None
+        raise Problem("DATA_INVALID", 14, f"{path} is a folder", fix) from None
     except PermissionError:
-        raise Problem("TEXT_MISSING", 14, f"{path} may not be read", "check its permissions") from None
+        raise Problem("DATA_INVALID", 14, f"{path} may not be read", "check its permissions") from None
     if not data:
-        raise Problem("TEXT_EMPTY", 14, f"{path} is empty", fix)
+        raise Problem("DATA_INVALID", 14, f"{path} is empty", fix)
     if b"\0" in data:
-        raise Problem("TEXT_BINARY", 14, f"{path} is not text: it has a zero byte at {data.index(0)}", fix)
+        raise Problem("DATA_INVALID", 14, f"{path} is not text: it has a zero byte at {data.index(0)}", fix)
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as problem:
-        raise Problem("TEXT_BINARY", 14, f"{path} is not UTF-8 text: byte {problem.start}", fix) from None
+        raise Problem("DATA_INVALID", 14, f"{path} is not UTF-8 text: byte {problem.start}", fix) from None
     if len(data) < LEAST_TEXT:
-        raise Problem("TEXT_SHORT", 14, f"{path} has {len(data)} bytes", fix)
+        raise Problem("DATA_INVALID", 14, f"{path} has {len(data)} bytes", fix)
     return data
 
 

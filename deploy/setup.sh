@@ -103,12 +103,12 @@ mkdir -p "$skerry_cache"
 
 check_torch_dir() {
     local dir=$1 version
-    [ -e "$dir/lib/libtorch_cpu.so" ] || die NO_LIBTORCH 13 "no libtorch in $dir (lib/libtorch_cpu.so is not there)" \
+    [ -e "$dir/lib/libtorch_cpu.so" ] || die NO_LIBTORCH 12 "no libtorch in $dir (lib/libtorch_cpu.so is not there)" \
         "name the folder that holds include/ and lib/ (in a wheel: site-packages/torch), or leave --torch away"
     version=$(torch_version_of "$dir")
-    [ -n "$version" ] || die NO_LIBTORCH 13 "no libtorch headers in $dir" "name a folder with include/ as well"
+    [ -n "$version" ] || die NO_LIBTORCH 12 "no libtorch headers in $dir" "name a folder with include/ as well"
     version_at_least "$version" "$torch_least" ||
-        die TORCH_TOO_OLD 12 "libtorch $version in $dir is older than $torch_least" "leave --torch away; setup installs $torch_wanted"
+        die NO_LIBTORCH 12 "libtorch $version in $dir is older than $torch_least" "leave --torch away; setup installs $torch_wanted"
     printf '%s' "$version"
 }
 
@@ -151,7 +151,7 @@ get_torch() {
         0) ;;
         3) die CUDA_UNASKED 13 "pip would install CUDA packages" \
             "deploy/setup.sh --allow-cuda, or --torch DIR, or set PIP_INDEX_URL to an index with CPU wheels" ;;
-        *) die NO_LIBTORCH 13 "pip could not install torch $torch_wanted (python $("$venv/bin/python" -V | cut -d' ' -f2))" \
+        *) die NO_LIBTORCH 12 "pip could not install torch $torch_wanted (python $("$venv/bin/python" -V | cut -d' ' -f2))" \
             "check the network; or download libtorch yourself ($cpu_index) and give --torch DIR" ;;
     esac
 }
@@ -169,7 +169,7 @@ PY
 
 if [ -n "${SKERRY_TORCH:-}" ]; then
     SKERRY_TORCH=$(cd "$SKERRY_TORCH" 2>/dev/null && pwd) ||
-        die NO_LIBTORCH 13 "the folder named for libtorch does not exist" "check --torch or SKERRY_TORCH"
+        die NO_LIBTORCH 12 "the folder named for libtorch does not exist" "check --torch or SKERRY_TORCH"
 fi
 
 need_python_torch=no
@@ -177,7 +177,7 @@ if [ -z "${SKERRY_TORCH:-}" ] || [ "$tests" = yes ]; then need_python_torch=yes;
 
 if [ "$need_python_torch" = yes ]; then
     if [ -n "${SKERRY_PYTHON:-}" ]; then
-        installed torch numpy >/dev/null || die NO_LIBTORCH 13 "$SKERRY_PYTHON has no torch and numpy" "unset SKERRY_PYTHON; setup makes its own"
+        installed torch numpy >/dev/null || die NO_LIBTORCH 12 "$SKERRY_PYTHON has no torch and numpy" "unset SKERRY_PYTHON; setup makes its own"
     else
         make_venv
         have=$(installed torch numpy || true)
