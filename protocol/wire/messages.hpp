@@ -371,6 +371,7 @@ struct Orders {
     bool data_ended = false;           ///< nothing left to lease and no open lease
     std::vector<OrderRequest> requests;
     std::vector<Holder> holders;
+    std::vector<StateDigest> digests;  ///< agreed digests of the snapshots that holders name; at most 16
     std::vector<NodeId> dial;          ///< peers this node must dial (the other side cannot)
     std::vector<WaitingFor> waiting_for;
     std::string hold_reason;           ///< empty unless HOLD
