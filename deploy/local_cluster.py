@@ -214,7 +214,7 @@ class Coordinator(Program):
         return next(word for word in out.split() if word.startswith("skerry://"))
 
     def status(self):
-        """The run as the coordinator sees it (docs/status.md), or None while it cannot be asked."""
+        """The run as the coordinator sees it (docs/status-json.md), or None while it cannot be asked."""
         done = self.ask("status", "--json", check=False, patience=20)
         return json.loads(done.stdout) if done.returncode == 0 and done.stdout.strip() else None
 
