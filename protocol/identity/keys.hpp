@@ -14,6 +14,8 @@ namespace skerry {
 class KeyPair {
   public:
     static KeyPair generate();
+    /// The key of a 32-byte seed: for simulators and tests, where keys must not be random.
+    static KeyPair from_seed(const Digest& seed);
     /// Reads PKCS#8 PEM. Errors: not_found; bad_state if others may read the file or it belongs to another
     /// user; malformed if it holds no Ed25519 key.
     static Result<KeyPair> load(const std::filesystem::path& file);

@@ -21,7 +21,7 @@ Result<Manifest> parse_manifest(ByteSpan body);
 /// Also: nodes ascend by id and each id is the fingerprint of its key.
 Result<Roster> parse_roster(ByteSpan body);
 /// Also: participants and members ascend, participants are members, every piece has an owner among the members,
-/// weights are positive (zero only without segments).
+/// weights are positive, only a plan of kind commit has participants and pieces.
 Result<Plan> parse_plan(ByteSpan body);
 Result<Decision> parse_decision(ByteSpan body);
 
