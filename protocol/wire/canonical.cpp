@@ -252,6 +252,8 @@ Bytes to_bytes(const Manifest& m) {
     out.u32(m.durable_copies);
     out.u32(m.max_carry);
     out.u32(m.snapshot_every);
+    out.u32(m.evaluate_every);
+    out.u32(m.evaluate_sequences);
     out.u64(m.disk_quota_bytes);
     out.id(m.initial_root);
     out.id(m.parent_run);
@@ -287,6 +289,8 @@ Result<Manifest> parse_manifest(ByteSpan body) {
     m.durable_copies = in.u32();
     m.max_carry = in.u32();
     m.snapshot_every = in.u32();
+    m.evaluate_every = in.u32();
+    m.evaluate_sequences = in.u32();
     m.disk_quota_bytes = in.u64();
     m.initial_root = in.fixed<Digest>();
     m.parent_run = in.fixed<RunId>();

@@ -65,6 +65,8 @@ struct Manifest {
     std::uint32_t durable_copies = 2;
     std::uint32_t max_carry = 1;
     std::uint32_t snapshot_every = 10;
+    std::uint32_t evaluate_every = 0;      ///< held-out loss every so many steps, by one node; 0: never
+    std::uint32_t evaluate_sequences = 0;  ///< spread evenly over the held-out shards
     std::uint64_t disk_quota_bytes = 0;  ///< of a node's run folder; 0: none
     Digest initial_root;                 ///< root of a pushed S_0; zero: from the seed
     RunId parent_run;                    ///< zero unless forked
@@ -431,7 +433,9 @@ struct Left {
 struct Replaced {
     friend bool operator==(const Replaced&, const Replaced&) = default;
 };
-/// One block of a data shard, by hash of the shard; on a connection of its own.
+/// One block of a data shard, by hash of the shard. On a TLS connection of its own, where it is the first message
+/// (no Hello: that would be a session); the key of the handshake must be that of a joining or current node.
+/// Answered by ShardBlock, or by Refusal. run is that of the envelope.
 struct ShardGet {
     Digest shard;
     std::uint64_t offset = 0;

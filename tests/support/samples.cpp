@@ -159,6 +159,8 @@ std::vector<KeyPair> sample_keys() {
 
 Manifest sample_manifest() {
     Manifest m;
+    m.evaluate_every = 20;
+    m.evaluate_sequences = 160;
     m.run = run();
     m.name = "reef";
     m.seed = 42;
