@@ -1,0 +1,85 @@
+"""Damaged files: found by their hash, fetched again from elsewhere, never used."""
+import pathlib
+import unittest
+
+from harness import ProcessTest, flip_byte, wait_until
+
+
+def entries(node):
+    return sorted((p for p in pathlib.Path(node.dir).glob("**/entries/*") if p.is_file()), key=lambda p: p.name)
+
+
+def snapshot_blocks(node):
+    files = [p for p in pathlib.Path(node.dir).glob("**/snapshots/**/*") if p.is_file()]
+    return sorted(files, key=lambda p: p.stat().st_size, reverse=True)
+
+
+def data_shards(node):
+    """Cached shards: the large files outside the log."""
+    skip = {"entries", "snapshots", "prepared"}
+    return [p for p in pathlib.Path(node.dir).glob("**/data/**/*") if p.is_file() and p.stat().st_size > 10_000 and not skip & set(p.parts)]
+
+
+class Damaged(ProcessTest):
+    def test_entry_of_a_giver_is_fetched_elsewhere(self):
+        nodes = self.start_run(nodes=2)
+        self.cluster.coordinator.wait_head(12)
+        flip_byte(entries(nodes[0])[4])
+        late = self.join(self.token, "late")[0]
+        self.wait_current(late, 90)
+        head = self.cluster.coordinator.status()["head"]
+        self.wait_all_heads([*nodes, late], head + 3)
+        self.check_history([nodes[1], late], least_head=head + 3)
+
+    def test_snapshot_block_of_a_giver_is_fetched_elsewhere(self):
+        nodes = self.start_run(nodes=2, local_steps=2, snapshot_every=5, quota="2MiB")
+        self.cluster.coordinator.wait_head(60, 120)
+        flip_byte(snapshot_blocks(nodes[0])[0])
+        late = self.join(self.token, "late")[0]
+        self.wait_current(late, 90)
+        head = self.cluster.coordinator.status()["head"]
+        self.wait_all_heads([*nodes, late], head + 3)
+        self.check_history([nodes[1], late], least_head=head + 3)
+
+    def test_own_entry_is_fetched_again_at_the_start(self):
+        nodes = self.start_run()
+        self.cluster.coordinator.wait_head(12)
+        nodes[1].kill()
+        flip_byte(entries(nodes[1])[3])
+        nodes[1].start()
+        self.wait_current(nodes[1], 90)
+        head = self.cluster.coordinator.status()["head"]
+        self.wait_all_heads(nodes, head + 3)
+        self.check_history(least_head=head + 3)
+
+    def test_own_snapshot_is_fetched_again_at_the_start(self):
+        nodes = self.start_run(local_steps=2, snapshot_every=5, quota="2MiB")
+        self.cluster.coordinator.wait_head(40, 120)
+        nodes[1].kill()
+        for block in snapshot_blocks(nodes[1])[:2]:
+            flip_byte(block)
+        nodes[1].start()
+        self.wait_current(nodes[1], 90)
+        head = self.cluster.coordinator.status()["head"]
+        self.wait_all_heads(nodes, head + 3)
+        self.check_history(least_head=head + 3)
+
+    def test_own_data_shard_is_fetched_again(self):
+        nodes = self.start_run()
+        self.cluster.coordinator.wait_head(4)
+        shards = data_shards(nodes[1])
+        self.assertTrue(shards, "the node caches its data shards")
+        good = {path: path.read_bytes() for path in shards}
+        nodes[1].kill()
+        for path in shards:
+            flip_byte(path)
+        nodes[1].start()
+        wait_until(lambda: all(path.exists() and path.read_bytes() == data for path, data in good.items()), 60, "the shards whole again")
+        self.wait_current(nodes[1], 60)
+        head = self.cluster.coordinator.status()["head"]
+        self.wait_all_heads(nodes, head + 3)
+        self.check_history(least_head=head + 3)
+
+
+if __name__ == "__main__":
+    unittest.main()
