@@ -77,13 +77,13 @@ struct RoundDone {
 };
 
 /// The process is gone. `exit_status` is its exit code, or 128 + signal.
-struct TrainerGone {
+struct TrainerExit {
     int exit_status = 0;
     Errc code = Errc::trainer_failed;  ///< of the trainer's `failed` line, e.g. not_finite
     std::string detail;
 };
 
-using TrainerEvent = std::variant<RoundDone, TrainerGone>;
+using TrainerEvent = std::variant<RoundDone, TrainerExit>;
 
 /// How the trainer stands; data for whoever judges whether it hangs.
 struct TrainerStatus {
@@ -138,9 +138,12 @@ class Trainer {
     virtual Task<Result<EvalResult>> eval(WeightSource weights, std::vector<EvalSpan> spans) = 0;
     virtual Task<Result<std::vector<std::uint32_t>>> generate(WeightSource weights, GenerateOrder order) = 0;
 
-    /// The next event, in order. After `TrainerGone` there is none: `closed`.
+    /// The next event, in order. After `TrainerExit` there is none: `closed`.
     virtual Task<Result<TrainerEvent>> next_event() = 0;
     virtual const TrainerStatus& status() const = 0;
+    /// SIGKILL. Its TrainerExit event still comes.
+    virtual void kill() = 0;
+    virtual int pid() const = 0;
 };
 
 }  // namespace skerry::node
