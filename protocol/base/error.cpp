@@ -67,6 +67,11 @@ const Row& row(Errc code) { return kRows[static_cast<std::size_t>(code)]; }
 }  // namespace
 
 std::string_view to_name(Errc code) { return row(code).name; }
+std::optional<Errc> parse_errc(std::string_view name) {
+    for (const Row& r : kRows)
+        if (r.name == name) return r.code;
+    return std::nullopt;
+}
 int exit_code(Errc code) { return row(code).exit; }
 bool retryable(Errc code) { return row(code).retryable; }
 

@@ -1,6 +1,7 @@
 #pragma once
 // What went wrong, in a form a test can compare and a person can act on.
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -56,6 +57,8 @@ struct Error {
 };
 
 std::string_view to_name(Errc code);  ///< e.g. "TOKEN_EXPIRED"
+/// The code of a name, as it travels between programs; empty for a name of a later version.
+std::optional<Errc> parse_errc(std::string_view name);
 int exit_code(Errc code);             ///< see docs/errors.md
 bool retryable(Errc code);
 /// `error[CODE]: ... / cause / fix` for stderr.
