@@ -1,0 +1,386 @@
+#include "node/trainer/torch/inner_loop.hpp"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "node/trainer/torch/progress_file.hpp"
+#include "protocol/base/assert.hpp"
+
+namespace skerry::node {
+
+Result<Region> Region::map(int descriptor, std::uint64_t elements, bool writable) {
+    struct stat info {};
+    if (::fstat(descriptor, &info) != 0) return fail(Errc::io_error, std::strerror(errno));
+    const auto bytes = elements * sizeof(float);
+    if (elements == 0 || static_cast<std::uint64_t>(info.st_size) < bytes)
+        return fail(Errc::bad_shape, "region of " + std::to_string(info.st_size) + " bytes, " +
+                                         std::to_string(bytes) + " needed");
+    const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    void* p = ::mmap(nullptr, bytes, protection, MAP_SHARED, descriptor, 0);
+    if (p == MAP_FAILED) return fail(Errc::io_error, std::string("mmap: ") + std::strerror(errno));
+    Region out;
+    out.data_ = static_cast<float*>(p);
+    out.elements_ = elements;
+    return out;
+}
+
+Region::Region(Region&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), elements_(std::exchange(other.elements_, 0)) {}
+
+Region& Region::operator=(Region&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(elements_, other.elements_);
+    return *this;
+}
+
+Region::~Region() {
+    if (data_) ::munmap(data_, elements_ * sizeof(float));
+}
+
+InnerLoop::InnerLoop(const ModelConfig& model, const TrainConfig& train, bool bf16, std::uint32_t threads)
+    : model_config_(model), train_(train), table_(make_tensor_table(model)), bf16_(bf16) {
+    ModelOptions options;
+    options.bf16 = bf16;
+    options.batch = train.batch;
+    options.seq = train.seq;
+    options.threads = threads;
+    model_ = make_model(model, options);
+    local_ = Buffer<float>(table_.elements);
+    m_ = Buffer<float>(table_.elements);
+    v_ = Buffer<float>(table_.elements);
+    if (bf16) shadow_ = Buffer<Bf16>(table_.elements);
+    const std::size_t n = std::size_t{train.batch} * train.seq;
+    raw_.resize(train.seq + 1);
+    inputs_.resize(n);
+    targets_.resize(n);
+}
+
+Result<void> InnerLoop::attach_theta(Region region) {
+    if (region.elements() != table_.elements)
+        return fail(Errc::bad_shape, "theta has " + std::to_string(region.elements()) + " elements, the model " +
+                                         std::to_string(table_.elements));
+    theta_ = std::move(region);
+    return {};
+}
+
+Result<std::uint64_t> InnerLoop::open_file(std::uint32_t id, const std::string& path) {
+    auto shard = TokenShard::open(path);
+    if (!shard) return fail(shard.error());
+    const std::uint64_t count = shard->tokens();
+    files_.insert_or_assign(id, std::move(*shard));
+    return count;
+}
+
+Result<void> InnerLoop::need_theta() const {
+    if (!theta_.data()) return fail(Errc::bad_state, "theta is not attached");
+    return {};
+}
+
+void InnerLoop::weights_changed() {
+    if (bf16_)
+        kernel_set<Bf16>().convert(local_.data(), shadow_.data(), static_cast<long>(table_.elements));
+}
+
+Result<void> InnerLoop::load(bool reset_optimizer) {
+    auto ready = need_theta();
+    if (!ready) return ready;
+    std::memcpy(local_.data(), theta_.data(), local_.bytes());
+    weights_changed();
+    if (reset_optimizer) {
+        std::memset(m_.data(), 0, m_.bytes());
+        std::memset(v_.data(), 0, v_.bytes());
+        optimizer_step_ = 0;
+    }
+    steps_ = sequences_ = tokens_ = 0;
+    loss_sum_ = 0;
+    loaded_ = true;
+    held_ = false;
+    return {};
+}
+
+Result<void> InnerLoop::hold() {
+    if (!loaded_ || held_) return fail(Errc::bad_state, "hold needs loaded weights");
+    for (std::uint64_t i = 0; i < table_.elements; ++i) local_.data()[i] -= theta_.data()[i];
+    held_ = true;
+    return {};
+}
+
+Result<void> InnerLoop::carry() {
+    if (!held_) return fail(Errc::bad_state, "carry without hold");
+    for (std::uint64_t i = 0; i < table_.elements; ++i) local_.data()[i] = theta_.data()[i] + local_.data()[i];
+    held_ = false;
+    weights_changed();
+    return {};
+}
+
+Result<void> InnerLoop::feed(const std::vector<SequenceRef>& sequences) {
+    for (const auto& s : sequences) {
+        const auto file = files_.find(s.file);
+        if (file == files_.end()) return fail(Errc::not_found, "file " + std::to_string(s.file) + " is not known");
+        const std::uint64_t end = s.offset + train_.seq;
+        if (s.offset > kMaxShardTokens || end >= file->second.tokens())
+            return fail(Errc::data_invalid, "sequence at " + std::to_string(s.offset) + " is beyond file " +
+                                                std::to_string(s.file));
+    }
+    queue_.insert(queue_.end(), sequences.begin(), sequences.end());
+    return {};
+}
+
+Result<void> InnerLoop::read_sequence(const SequenceRef& ref, std::size_t row) {
+    const auto file = files_.find(ref.file);
+    if (file == files_.end()) return fail(Errc::not_found, "file " + std::to_string(ref.file) + " is not known");
+    auto read = file->second.read(ref.offset, raw_);
+    if (!read) return read;
+    std::int32_t* in = inputs_.data() + row * train_.seq;
+    std::int32_t* out = targets_.data() + row * train_.seq;
+    for (std::size_t i = 0; i < raw_.size(); ++i) {
+        if (raw_[i] >= model_config_.vocab_size)
+            return fail(Errc::data_invalid, "token " + std::to_string(raw_[i]) + " at " +
+                                                std::to_string(ref.offset + i) + " of file " +
+                                                std::to_string(ref.file) + ": vocabulary has " +
+                                                std::to_string(model_config_.vocab_size));
+        if (i < train_.seq) in[i] = raw_[i];
+        if (i > 0) out[i - 1] = raw_[i];
+    }
+    return {};
+}
+
+Result<void> InnerLoop::read_batch(const std::vector<SequenceRef>& batch) {
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+        auto read = read_sequence(batch[i], i);
+        if (!read) return read;
+    }
+    return {};
+}
+
+TokenBatch InnerLoop::tokens(std::size_t batch) const {
+    const std::size_t n = batch * train_.seq;
+    return {{inputs_.data(), n}, {targets_.data(), n}, static_cast<std::uint32_t>(batch)};
+}
+
+void InnerLoop::update(double lr, double norm) {
+    ++optimizer_step_;
+    const auto t = static_cast<double>(optimizer_step_);
+    AdamW how{};
+    how.one_minus_beta1 = static_cast<float>(1.0 - train_.beta1);
+    how.beta2 = static_cast<float>(train_.beta2);
+    how.one_minus_beta2 = static_cast<float>(1.0 - train_.beta2);
+    how.eps = static_cast<float>(train_.eps);
+    how.step = static_cast<float>(lr / (1.0 - std::pow(train_.beta1, t)));
+    how.correction2_sqrt = static_cast<float>(std::sqrt(1.0 - std::pow(train_.beta2, t)));
+    // As torch.nn.utils.clip_grad_norm_.
+    how.gradient_scale =
+        train_.clip > 0 ? static_cast<float>(std::min(1.0, train_.clip / (norm + 1e-6))) : 1.F;
+    Bf16* shadow = bf16_ ? shadow_.data() : nullptr;
+    const auto& all = table_.tensors;
+    for (std::size_t i = 0; i < all.size();) {
+        std::size_t j = i + 1;  // neighbours of one kind in one call
+        while (j < all.size() && all[j].kind == all[i].kind) ++j;
+        const double decay = all[i].kind == TensorKind::normal ? train_.weight_decay : 0.0;
+        how.keep = static_cast<float>(1.0 - lr * decay);
+        model_->adamw(local_.data(), m_.data(), v_.data(), shadow, all[i].offset,
+                      all[j - 1].offset + all[j - 1].elements, how);
+        i = j;
+    }
+}
+
+Result<StepReport> InnerLoop::step(double lr) {
+    SKERRY_ASSERT(loaded_ && !held_ && !queue_.empty());
+    const std::size_t count = std::min<std::size_t>(train_.batch, queue_.size());
+    const std::vector<SequenceRef> batch(queue_.begin(), queue_.begin() + static_cast<long>(count));
+    auto read = read_batch(batch);
+    if (!read) return fail(read.error());
+
+    const double sum = model_->loss_and_gradient(local_weights(), tokens(count));
+    const double norm = std::sqrt(model_->gradient_sum_squares());
+    if (!std::isfinite(sum) || !std::isfinite(norm))
+        return fail(Errc::not_finite, "loss " + std::to_string(sum) + ", gradient norm " + std::to_string(norm) +
+                                          " at inner step " + std::to_string(steps_ + 1));
+    update(lr, norm);
+    queue_.erase(queue_.begin(), queue_.begin() + static_cast<long>(count));
+    const std::uint64_t trained = count * train_.seq;
+    steps_ += 1;
+    sequences_ += count;
+    tokens_ += trained;
+    loss_sum_ += sum;
+    return StepReport{sum / static_cast<double>(trained), norm, lr};
+}
+
+void InnerLoop::start_from_local() {
+    weights_changed();
+    loaded_ = true;
+}
+
+Result<double> InnerLoop::gradient(const std::vector<SequenceRef>& batch, std::span<float> out) {
+    SKERRY_ASSERT(batch.size() <= train_.batch && !batch.empty());
+    auto read = read_batch(batch);
+    if (!read) return fail(read.error());
+    const double sum = model_->loss_and_gradient(local_weights(), tokens(batch.size()));
+    model_->copy_gradient(out);
+    return sum / static_cast<double>(batch.size() * train_.seq);
+}
+
+DeltaCounters InnerLoop::delta() const {
+    return {steps_, sequences_, tokens_, tokens_ ? loss_sum_ / static_cast<double>(tokens_) : 0};
+}
+
+Result<void> InnerLoop::copy_weights(std::uint64_t lo, std::uint64_t hi) {
+    if (!loaded_ || held_) return fail(Errc::bad_state, "no weights to give");
+    if (lo >= hi || hi > table_.elements || hi - lo > window_.elements())
+        return fail(Errc::bad_shape, "range does not fit the model or the window");
+    // An exponent of all ones is an infinity or a NaN; the bits are looked at because this must hold under any flags.
+    std::uint32_t bad = 0;
+    for (std::uint64_t i = lo; i < hi; ++i) {
+        std::uint32_t bits;
+        std::memcpy(&bits, local_.data() + i, sizeof bits);
+        bad |= static_cast<std::uint32_t>((bits & 0x7f800000U) == 0x7f800000U);
+    }
+    if (bad) return fail(Errc::not_finite, "weights hold NaN or Inf");
+    std::memcpy(window_.data(), local_.data() + lo, (hi - lo) * sizeof(float));
+    return {};
+}
+
+Result<void> InnerLoop::save(const std::string& path, const std::string& note, const Tick& tick) {
+    if (!loaded_) return fail(Errc::bad_state, "nothing to save");
+    const std::uint64_t p = table_.elements;
+    const auto element = [&](std::uint64_t i) {
+        if (i >= 2 * p) return v_.data()[i - 2 * p];
+        if (i >= p) return m_.data()[i - p];
+        return held_ ? local_.data()[i] : local_.data()[i] - theta_.data()[i];
+    };
+    const ReadElements read = [&](std::uint64_t lo, std::span<float> out) {
+        for (std::size_t i = 0; i < out.size(); ++i) out[i] = element(lo + i);
+    };
+    return write_progress(path, {p, optimizer_step_, delta(), loss_sum_, note}, read, tick);
+}
+
+Result<Restored> InnerLoop::restore(const std::string& path) {
+    auto ready = need_theta();
+    if (!ready) return fail(ready.error());
+    const std::uint64_t p = table_.elements;
+    const TakeElements take = [&](std::uint64_t lo, std::span<const float> in) {
+        for (std::size_t i = 0; i < in.size(); ++i) {
+            const std::uint64_t at = lo + i;
+            if (at >= 2 * p)
+                v_.data()[at - 2 * p] = in[i];
+            else if (at >= p)
+                m_.data()[at - p] = in[i];
+            else
+                local_.data()[at] = theta_.data()[at] + in[i];
+        }
+    };
+    auto header = read_progress(path, p, take);
+    if (!header) return fail(header.error());
+    weights_changed();
+    optimizer_step_ = header->optimizer_step;
+    steps_ = header->delta.steps;
+    sequences_ = header->delta.sequences;
+    tokens_ = header->delta.tokens;
+    loss_sum_ = header->loss_sum;
+    loaded_ = true;
+    held_ = false;
+    return Restored{header->note, delta()};
+}
+
+Result<Weights> InnerLoop::weights(WeightSource source, Buffer<Bf16>& shadow) const {
+    if (source == WeightSource::local) {
+        if (!loaded_ || held_) return fail(Errc::bad_state, "no local weights");
+        return local_weights();
+    }
+    auto ready = need_theta();
+    if (!ready) return fail(ready.error());
+    if (!bf16_) return Weights{theta_.data(), nullptr};
+    shadow = Buffer<Bf16>(table_.elements);
+    kernel_set<Bf16>().convert(theta_.data(), shadow.data(), static_cast<long>(table_.elements));
+    return Weights{theta_.data(), shadow.data()};
+}
+
+Result<EvalResult> InnerLoop::eval(WeightSource source, const std::vector<EvalSpan>& spans, const Tick& tick) {
+    Buffer<Bf16> shadow;
+    auto from = weights(source, shadow);
+    if (!from) return fail(from.error());
+    std::vector<SequenceRef> batch;
+    double sum = 0;
+    EvalResult out;
+    const auto flush = [&]() -> Result<void> {
+        if (batch.empty()) return {};
+        auto read = read_batch(batch);
+        if (!read) return read;
+        sum += model_->loss(*from, tokens(batch.size()));
+        out.tokens += batch.size() * train_.seq;
+        batch.clear();
+        if (tick) tick();
+        return {};
+    };
+    for (const auto& span : spans) {
+        for (std::uint64_t i = 0; i < span.count; ++i) {
+            batch.push_back({span.file, span.first + i * span.stride});
+            if (batch.size() < train_.batch) continue;
+            auto done = flush();
+            if (!done) return fail(done.error());
+        }
+    }
+    auto done = flush();
+    if (!done) return fail(done.error());
+    if (out.tokens == 0) return fail(Errc::no_data, "nothing to evaluate");
+    out.loss = sum / static_cast<double>(out.tokens);
+    if (!std::isfinite(out.loss)) return fail(Errc::not_finite, "loss of the evaluation");
+    return out;
+}
+
+namespace {
+
+double uniform(std::uint64_t& state) {
+    state += 0x9E3779B97F4A7C15U;
+    std::uint64_t z = state;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
+    return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1.0p-53;
+}
+
+std::uint32_t choose(const std::vector<float>& logits, double temperature, std::uint64_t& random) {
+    const auto top = std::max_element(logits.begin(), logits.end());
+    if (temperature <= 0) return static_cast<std::uint32_t>(top - logits.begin());
+    double sum = 0;
+    for (float l : logits) sum += std::exp((l - *top) / temperature);
+    double left = uniform(random) * sum;
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+        left -= std::exp((logits[i] - *top) / temperature);
+        if (left <= 0) return static_cast<std::uint32_t>(i);
+    }
+    return static_cast<std::uint32_t>(logits.size() - 1);
+}
+
+}  // namespace
+
+Result<std::vector<std::uint32_t>> InnerLoop::generate(WeightSource source, const GenerateOrder& order,
+                                                       const Tick& tick) {
+    Buffer<Bf16> shadow;
+    auto from = weights(source, shadow);
+    if (!from) return fail(from.error());
+    if (order.prompt.empty()) return fail(Errc::usage, "the prompt is empty");
+    for (auto t : order.prompt)
+        if (t >= model_config_.vocab_size) return fail(Errc::usage, "token of the prompt is beyond the vocabulary");
+
+    std::vector<std::uint32_t> all = order.prompt;
+    std::vector<float> logits(model_config_.vocab_size);
+    std::uint64_t random = order.seed;
+    while (all.size() < order.prompt.size() + order.count) {
+        const std::size_t context = std::min<std::size_t>(all.size(), train_.seq);
+        std::fill_n(inputs_.begin(), train_.seq, 0);  // what follows the context is masked
+        std::copy(all.end() - static_cast<long>(context), all.end(), inputs_.begin());
+        model_->logits(*from, tokens(1), static_cast<std::uint32_t>(context - 1), logits);
+        all.push_back(choose(logits, order.temperature, random));
+        if (tick) tick();
+    }
+    all.erase(all.begin(), all.begin() + static_cast<long>(order.prompt.size()));
+    return all;
+}
+
+}  // namespace skerry::node

@@ -1,0 +1,118 @@
+#pragma once
+// What a trainer holds and does, without the protocol: weights, AdamW, queue, delta, evaluation, generation.
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "node/data/token_shard.hpp"
+#include "node/trainer/round.hpp"
+#include "node/trainer/torch/buffers.hpp"
+#include "node/trainer/torch/model.hpp"
+#include "node/trainer/train_config.hpp"
+
+namespace skerry::node {
+
+/// A mapped descriptor of float32 that another process owns.
+class Region {
+  public:
+    /// Errors: bad_shape (file smaller than `elements`), io_error. The descriptor may be closed afterwards.
+    static Result<Region> map(int descriptor, std::uint64_t elements, bool writable);
+    Region() = default;
+    Region(Region&& other) noexcept;
+    Region& operator=(Region&& other) noexcept;
+    ~Region();
+    float* data() const { return data_; }
+    std::uint64_t elements() const { return elements_; }
+
+  private:
+    float* data_ = nullptr;
+    std::uint64_t elements_ = 0;
+};
+
+struct StepReport {
+    double loss = 0;  ///< mean of this step, nats per token
+    double gradient_norm = 0;
+    double lr = 0;
+};
+
+/// Called now and then during long work, so that a sign of life can be sent.
+using Tick = std::function<void()>;
+
+/// One thread. Errors leave the state as it was, except not_finite and data_invalid of `step`, after which
+/// the process should end.
+class InnerLoop {
+  public:
+    InnerLoop(const ModelConfig& model, const TrainConfig& train, bool bf16, std::uint32_t threads);
+
+    std::uint64_t elements() const { return table_.elements; }
+    const TrainConfig& config() const { return train_; }
+    const TensorTable& table() const { return table_; }
+
+    Result<void> attach_theta(Region region);
+    void attach_window(Region region) { window_ = std::move(region); }
+    Result<std::uint64_t> open_file(std::uint32_t id, const std::string& path);
+
+    /// local := theta. bad_state without theta.
+    Result<void> load(bool reset_optimizer);
+    Result<void> hold();
+    Result<void> carry();
+    bool held() const { return held_; }
+    bool loaded() const { return loaded_; }
+
+    Result<void> feed(const std::vector<SequenceRef>& sequences);
+    void clear() { queue_.clear(); }
+    std::size_t queued() const { return queue_.size(); }
+
+    /// One inner step on the next sequences of the queue (which is not empty), at `lr`.
+    Result<StepReport> step(double lr);
+    /// Copies local[lo, hi) to the window. bad_shape, bad_state, not_finite.
+    Result<void> copy_weights(std::uint64_t lo, std::uint64_t hi);
+    DeltaCounters delta() const;
+
+    Result<void> save(const std::string& path, const std::string& note, const Tick& tick);
+    Result<Restored> restore(const std::string& path);
+
+    Result<EvalResult> eval(WeightSource source, const std::vector<EvalSpan>& spans, const Tick& tick);
+    Result<std::vector<std::uint32_t>> generate(WeightSource source, const GenerateOrder& order, const Tick& tick);
+
+    /// For the oracle: weights put into `local()` from outside, and the gradient of one batch without an update.
+    float* local() { return local_.data(); }
+    void start_from_local();
+    Result<double> gradient(const std::vector<SequenceRef>& batch, std::span<float> out);
+
+  private:
+    Result<void> read_batch(const std::vector<SequenceRef>& batch);
+    Result<void> read_sequence(const SequenceRef& ref, std::size_t row);
+    TokenBatch tokens(std::size_t batch) const;
+    Result<Weights> weights(WeightSource source, Buffer<Bf16>& shadow) const;
+    Weights local_weights() const { return {local_.data(), shadow_.size() ? shadow_.data() : nullptr}; }
+    void update(double lr, double norm);
+    void weights_changed();
+    Result<void> need_theta() const;
+
+    ModelConfig model_config_;
+    TrainConfig train_;
+    TensorTable table_;
+    bool bf16_;
+    std::unique_ptr<Model> model_;
+    Region theta_, window_;
+    Buffer<float> local_, m_, v_;
+    Buffer<Bf16> shadow_;
+    std::uint64_t optimizer_step_ = 0;
+    bool loaded_ = false, held_ = false;
+
+    std::map<std::uint32_t, TokenShard> files_;
+    std::deque<SequenceRef> queue_;
+    std::uint64_t steps_ = 0, sequences_ = 0, tokens_ = 0;
+    double loss_sum_ = 0;  ///< over the delta's tokens
+
+    std::vector<std::uint16_t> raw_;
+    std::vector<std::int32_t> inputs_, targets_;
+};
+
+}  // namespace skerry::node

@@ -1,0 +1,113 @@
+// skerry-trainer: the model and the inner optimizer, as a child of skerry-node.
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstring>
+#include <iostream>
+#include <new>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "node/trainer/torch/oracle.hpp"
+#include "node/trainer/torch/session.hpp"
+
+namespace skerry::node {
+namespace {
+
+constexpr const char* kUsage =
+    "usage: skerry-trainer --fd N [--threads T]      child of skerry-node (docs/trainer-protocol.md)\n"
+    "       skerry-trainer --oracle FILE [--threads T]\n"
+    "       skerry-trainer --version\n";
+
+struct Arguments {
+    int descriptor = -1;
+    std::uint32_t threads = 0;
+    std::string oracle;
+    bool version = false;
+};
+
+std::optional<int> parse_int(std::string_view text) {
+    int value = 0;
+    const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (ec != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
+    return value;
+}
+
+std::optional<Arguments> parse_arguments(int argc, char** argv) {
+    Arguments out;
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view name = argv[i];
+        if (name == "--version") {
+            out.version = true;
+            continue;
+        }
+        if (i + 1 >= argc) return std::nullopt;
+        const std::string_view value = argv[++i];
+        if (name == "--oracle") {
+            out.oracle = value;
+            continue;
+        }
+        const auto number = parse_int(value);
+        if (!number) return std::nullopt;
+        if (name == "--fd")
+            out.descriptor = *number;
+        else if (name == "--threads" && *number >= 1 && *number <= 1024)
+            out.threads = static_cast<std::uint32_t>(*number);
+        else
+            return std::nullopt;
+    }
+    if (!out.version && out.oracle.empty() && out.descriptor < 0) return std::nullopt;
+    if (out.threads == 0) out.threads = std::max(1U, std::thread::hardware_concurrency());
+    return out;
+}
+
+int serve(const Arguments& a) {
+    Session session(a.descriptor, a.threads, set_up_torch(a.threads));
+    try {
+        return static_cast<int>(session.run());
+    } catch (const std::bad_alloc&) {
+        session.report(Errc::out_of_memory, "out of memory");
+        return static_cast<int>(TrainerExit::out_of_memory);
+    } catch (const std::exception& e) {
+        // ATen says "not enough memory" by an exception of its own.
+        const bool memory = std::strstr(e.what(), "memory") != nullptr;
+        session.report(memory ? Errc::out_of_memory : Errc::internal, e.what());
+        return static_cast<int>(memory ? TrainerExit::out_of_memory : TrainerExit::internal);
+    }
+}
+
+int run(int argc, char** argv) {
+    const auto arguments = parse_arguments(argc, argv);
+    if (!arguments) {
+        std::cerr << kUsage;
+        return static_cast<int>(TrainerExit::usage);
+    }
+    if (arguments->version) {
+        std::cout << "skerry-trainer " SKERRY_VERSION << std::endl;
+        return 0;
+    }
+    if (!arguments->oracle.empty()) {
+        try {
+            return run_oracle(arguments->oracle, arguments->threads, set_up_torch(arguments->threads));
+        } catch (const std::exception& e) {
+            std::cerr << "skerry-trainer --oracle: " << e.what() << std::endl;
+            return static_cast<int>(TrainerExit::internal);
+        }
+    }
+    // The agent may have died before this line; then end of file on the socket ends us instead.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::signal(SIGINT, SIG_IGN);  // Ctrl-C goes to the whole group; the agent decides when we end
+    return serve(*arguments);
+}
+
+}  // namespace
+}  // namespace skerry::node
+
+int main(int argc, char** argv) {
+    const int status = skerry::node::run(argc, argv);
+    ::_exit(status);  // two runtimes' static destructors have nothing left to do that is worth a crash
+}

@@ -1,0 +1,67 @@
+#pragma once
+// The decoder: forward and hand-written backward over flat vectors. No torch in this header.
+//
+// All buffers and views are made once; a step allocates nothing of its own. The products are ATen's, everything
+// between them is in kernels.hpp. Residual stream, norms, softmax and loss are float in both precisions.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "node/model_folder/tensor_table.hpp"
+#include "node/trainer/torch/kernels.hpp"
+
+namespace skerry::node {
+
+/// Where weights are read from: `master` [P] float32, and for a bf16 model `shadow` [P], the same in bf16.
+struct Weights {
+    const float* master = nullptr;
+    const Bf16* shadow = nullptr;
+};
+
+/// Token ids of `batch` sequences of `seq` tokens, [batch, seq] each.
+struct TokenBatch {
+    std::span<const std::int32_t> inputs, targets;
+    std::uint32_t batch = 0;
+};
+
+/// One model with its workspace. One thread calls it; it uses torch's threads inside.
+class Model {
+  public:
+    virtual ~Model() = default;
+
+    /// Sum of the losses over all tokens (nats). Leaves the gradient of their *mean* in `gradient()`.
+    virtual double loss_and_gradient(const Weights& weights, const TokenBatch& tokens) = 0;
+    /// Forward only. Sum of the losses over all tokens.
+    virtual double loss(const Weights& weights, const TokenBatch& tokens) = 0;
+    /// Forward only. Writes float logits of position `at` of the first sequence to `out` [vocab_size].
+    virtual void logits(const Weights& weights, const TokenBatch& tokens, std::uint32_t at,
+                        std::span<float> out) = 0;
+
+    /// The gradient [P] in the model's own precision.
+    virtual double gradient_sum_squares() const = 0;
+    /// One AdamW step over elements [lo, hi).
+    virtual void adamw(float* p, float* m, float* v, Bf16* shadow, std::uint64_t lo, std::uint64_t hi,
+                       const AdamW& how) const = 0;
+    virtual void copy_gradient(std::span<float> out) const = 0;
+};
+
+struct ModelOptions {
+    bool bf16 = false;
+    std::uint32_t batch = 1;  ///< the largest that will be asked for
+    std::uint32_t seq = 256;
+    std::uint32_t threads = 1;
+    bool training = true;  ///< false: no gradient, small workspace
+    std::uint64_t keep_attention_bytes = std::uint64_t{1} << 30;  ///< above it the backward pass recomputes
+};
+
+std::unique_ptr<Model> make_model(const ModelConfig& config, const ModelOptions& options);
+
+/// Called once before any model: threads, and whether oneDNN may do float products (self test).
+struct Setup {
+    bool onednn_fp32 = false;
+    bool bf16_is_faster = false;
+};
+Setup set_up_torch(std::uint32_t threads);
+
+}  // namespace skerry::node

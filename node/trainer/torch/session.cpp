@@ -1,0 +1,355 @@
+#include "node/trainer/torch/session.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace skerry::node {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint64_t kProtocolVersion = 1;
+
+Json counters(const DeltaCounters& d) {
+    return {{"steps", d.steps}, {"sequences", d.sequences}, {"tokens", d.tokens}, {"loss", d.loss}};
+}
+
+Result<WeightSource> weight_source(Fields& f) {
+    const std::string name = f.text("weights");
+    if (name == "theta") return WeightSource::theta;
+    if (name == "local") return WeightSource::local;
+    f.bad("weights", "expected theta or local");
+    return WeightSource::theta;
+}
+
+}  // namespace
+
+void Session::send(const std::string& verb, const Json& object) {
+    // A send that fails means that the agent is gone; the next receive says so.
+    (void)channel_.send(verb + " " + object.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+const char* Session::phase() const {
+    if (!loop_) return "new";
+    if (training_) return "train";
+    return loop_->held() ? "held" : "idle";
+}
+
+void Session::alive(const char* what) {
+    if (Clock::now() - last_progress_ < 900ms) return;
+    last_progress_ = Clock::now();
+    send("alive", {{"phase", what}});
+}
+
+void Session::report(Errc code, const std::string& detail) {
+    send("failed", {{"code", to_name(code)}, {"detail", detail.substr(0, 2048)}});
+}
+
+TrainerExit Session::run() {
+    send("trainer", {{"version", kProtocolVersion}, {"name", "skerry-trainer " SKERRY_VERSION}, {"threads", threads_}});
+    for (;;) {
+        auto line = channel_.receive(training_ ? 0ms : 1000ms);
+        if (!line) {
+            if (line.error().code == Errc::closed) return TrainerExit::asked;
+            report(line.error().code, line.error().detail);
+            return TrainerExit::protocol;
+        }
+        std::optional<TrainerExit> end;
+        if (*line)
+            end = handle(**line);
+        else if (training_)
+            end = train_some();
+        else
+            alive(phase());
+        if (end) return *end;
+    }
+}
+
+std::optional<TrainerExit> Session::handle(const std::string& line) {
+    const auto space = line.find(' ');
+    const std::string verb = line.substr(0, space);
+    const Json object = space == std::string::npos ? Json() : Json::parse(line.substr(space + 1), nullptr, false);
+    if (verb.empty() || !object.is_object()) {
+        report(Errc::malformed, "expected: verb {json}");
+        return TrainerExit::protocol;
+    }
+    auto answer = dispatch(verb, object);
+    if (!answer) {
+        send("error", {{"verb", verb}, {"code", to_name(answer.error().code)}, {"detail", answer.error().detail}});
+        // Weights or losses that are not finite cannot be trained on: the agent starts again from theta.
+        if (answer.error().code == Errc::not_finite) {
+            report(Errc::not_finite, answer.error().detail);
+            return TrainerExit::not_finite;
+        }
+        return std::nullopt;
+    }
+    (*answer)["verb"] = verb;
+    send("ok", *answer);
+    if (quit_) return TrainerExit::asked;
+    return std::nullopt;
+}
+
+Session::Answer Session::dispatch(const std::string& verb, const Json& object) {
+    Fields f(object);
+    if (verb == "config") return configure(f);
+    if (verb == "quit") {
+        quit_ = true;
+        return Json::object();
+    }
+    if (!loop_) return fail(Errc::bad_state, "config comes first");
+    return with_model(verb, f);
+}
+
+Result<void> Session::need(bool allowed_in_training, bool allowed_held) {
+    if (training_ && !allowed_in_training) return fail(Errc::bad_state, "not while training");
+    if (loop_->held() && !allowed_held) return fail(Errc::bad_state, "not while held");
+    return {};
+}
+
+Session::Answer Session::with_model(const std::string& verb, Fields& f) {
+    if (verb == "attach") return attach(f);
+    if (verb == "feed") return feed(f);
+    if (verb == "train") return start_round(f);
+    if (verb == "freeze") return freeze(f);
+    if (verb == "save") return save(f);
+    if (verb == "restore") return restore(f);
+    if (verb == "eval") return eval(f);
+    if (verb == "generate") return generate(f);
+
+    // The short ones: fields, phase, act.
+    const auto short_verb = [&](bool held_ok, auto act) -> Answer {
+        auto good = f.finish();
+        if (good) good = need(false, held_ok);
+        if (!good) return fail(good.error());
+        return act();
+    };
+    const auto nothing = [](Result<void> done) -> Answer {
+        if (!done) return fail(done.error());
+        return Json::object();
+    };
+    if (verb == "file") {
+        const auto id = static_cast<std::uint32_t>(f.count("file", 65535));
+        const std::string path = f.text("path");
+        return short_verb(true, [&]() -> Answer {
+            auto tokens = loop_->open_file(id, path);
+            if (!tokens) return fail(tokens.error());
+            return Json{{"tokens", *tokens}};
+        });
+    }
+    if (verb == "load") {
+        const std::string optimizer = f.text("optimizer");
+        if (optimizer != "keep" && optimizer != "reset") f.bad("optimizer", "expected keep or reset");
+        return short_verb(true, [&] { return nothing(loop_->load(optimizer == "reset")); });
+    }
+    if (verb == "clear") {
+        return short_verb(true, [&]() -> Answer {
+            loop_->clear();
+            return Json{{"queued", 0}};
+        });
+    }
+    if (verb == "weights") {
+        const auto lo = f.count("lo");
+        const auto hi = f.count("hi");
+        return short_verb(false, [&]() -> Answer {
+            auto copied = loop_->copy_weights(lo, hi);
+            if (!copied) return fail(copied.error());
+            return Json{{"lo", lo}, {"hi", hi}};
+        });
+    }
+    if (verb == "hold") return short_verb(false, [&] { return nothing(loop_->hold()); });
+    if (verb == "carry") return short_verb(true, [&] { return nothing(loop_->carry()); });
+    return fail(Errc::usage, "unknown verb");
+}
+
+Session::Answer Session::configure(Fields& f) {
+    const auto version = f.count("version");
+    const Json model_json = f.object("model");
+    const Json train_json = f.object("train");
+    auto good = f.finish();
+    if (!good) return fail(good.error());
+    if (loop_) return fail(Errc::bad_state, "configured already");
+    if (version != kProtocolVersion) return fail(Errc::version_mismatch, "this trainer speaks version 1");
+    auto model = parse_model_config(model_json.dump());
+    if (!model) return fail(model.error());
+    auto train = parse_train_config(train_json.dump());
+    if (!train) return fail(train.error());
+    const bool bf16 = train->precision == Precision::bf16 ||
+                      (train->precision == Precision::automatic && setup_.bf16_is_faster);
+    loop_ = std::make_unique<InnerLoop>(*model, *train, bf16, threads_);
+    return Json{{"elements", loop_->elements()}, {"precision", bf16 ? "bf16" : "fp32"}};
+}
+
+Session::Answer Session::attach(Fields& f) {
+    const std::string name = f.text("region");
+    const auto elements = f.count("elements");
+    auto descriptor = channel_.take_descriptor();
+    if (name != "theta" && name != "weights") f.bad("region", "expected theta or weights");
+    auto good = f.finish();
+    if (good) good = need(false, true);
+    if (!good) return fail(good.error());
+    if (!descriptor) return fail(Errc::usage, "attach came without a descriptor");
+    auto region = Region::map(descriptor->get(), elements, name == "weights");
+    if (!region) return fail(region.error());
+    if (name == "weights") {
+        loop_->attach_window(std::move(*region));
+        return Json::object();
+    }
+    auto attached = loop_->attach_theta(std::move(*region));
+    if (!attached) return fail(attached.error());
+    return Json::object();
+}
+
+Session::Answer Session::feed(Fields& f) {
+    auto rows = parse_tuples<2>(f.list("sequences"));
+    auto good = f.finish();
+    if (!good) return fail(good.error());
+    if (!rows) return fail(rows.error());
+    std::vector<SequenceRef> sequences;
+    for (const auto& r : *rows) sequences.push_back({static_cast<std::uint32_t>(std::min<std::uint64_t>(r[0], 65536)), r[1]});
+    auto fed = loop_->feed(sequences);
+    if (!fed) return fail(fed.error());
+    return Json{{"queued", loop_->queued()}};
+}
+
+Session::Answer Session::start_round(Fields& f) {
+    RoundOrder order;
+    order.round = f.count("round");
+    order.committed_tokens = f.count("tokens");
+    order.participants = static_cast<std::uint32_t>(f.count("participants", 1U << 20));
+    order.first_step = f.count("first_step");
+    order.max_steps = f.count("max_steps");
+    order.deadline = Millis(f.count("deadline_ms"));
+    auto good = f.finish();
+    if (good) good = need(false, false);
+    if (!good) return fail(good.error());
+    if (!loop_->loaded()) return fail(Errc::bad_state, "load or restore comes first");
+    order_ = order;
+    round_start_ = last_progress_ = Clock::now();
+    round_step_ = round_tokens_ = 0;
+    training_ = true;
+    return Json::object();
+}
+
+Session::Answer Session::freeze(Fields& f) {
+    auto good = f.finish();
+    if (!good) return fail(good.error());
+    if (training_) end_round("freeze");
+    Json out = counters(loop_->delta());
+    out["round"] = order_.round;
+    return out;
+}
+
+Session::Answer Session::save(Fields& f) {
+    const std::string path = f.text("path");
+    const std::string note = f.text("note", 16384);
+    auto good = f.finish();
+    if (!good) return fail(good.error());
+    const char* what = phase();
+    auto saved = loop_->save(path, note, [&] { alive(what); });
+    if (!saved) return fail(saved.error());
+    return counters(loop_->delta());
+}
+
+Session::Answer Session::restore(Fields& f) {
+    const std::string path = f.text("path");
+    auto good = f.finish();
+    if (good) good = need(false, true);
+    if (!good) return fail(good.error());
+    auto restored = loop_->restore(path);
+    if (!restored) return fail(restored.error());
+    Json out = counters(restored->delta);
+    out["note"] = restored->note;
+    return out;
+}
+
+Session::Answer Session::eval(Fields& f) {
+    auto source = weight_source(f);
+    auto rows = parse_tuples<4>(f.list("spans"));
+    auto good = f.finish();
+    if (good) good = need(false, false);
+    if (!good) return fail(good.error());
+    if (!rows) return fail(rows.error());
+    std::vector<EvalSpan> spans;
+    for (const auto& r : *rows)
+        spans.push_back({static_cast<std::uint32_t>(std::min<std::uint64_t>(r[0], 65536)), r[1], r[2], r[3]});
+    auto result = loop_->eval(*source, spans, [this] { alive("eval"); });
+    if (!result) return fail(result.error());
+    return Json{{"loss", result->loss}, {"tokens", result->tokens}};
+}
+
+Session::Answer Session::generate(Fields& f) {
+    auto source = weight_source(f);
+    GenerateOrder order;
+    const Json prompt = f.list("prompt");
+    order.count = static_cast<std::uint32_t>(f.count("count", 8192));
+    order.temperature = f.number("temperature");
+    order.seed = f.count("seed");
+    for (const Json& t : prompt) {
+        if (!t.is_number_unsigned() || t > (1U << 22)) f.bad("prompt", "expected tokens");
+        else order.prompt.push_back(t.get<std::uint32_t>());
+    }
+    auto good = f.finish();
+    if (good) good = need(false, false);
+    if (!good) return fail(good.error());
+    auto tokens = loop_->generate(*source, order, [this] { alive("generate"); });
+    if (!tokens) return fail(tokens.error());
+    return Json{{"tokens", *tokens}};
+}
+
+Session::Clock::duration Session::median_step() const {
+    if (recent_.empty()) return {};
+    std::vector<Clock::duration> sorted(recent_.begin(), recent_.end());
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<long>(sorted.size() / 2), sorted.end());
+    return sorted[sorted.size() / 2];
+}
+
+bool Session::past_deadline() const {
+    if (order_.deadline.count() == 0 || round_step_ == 0) return false;
+    return Clock::now() + median_step() > round_start_ + order_.deadline;
+}
+
+void Session::end_round(const char* why) {
+    training_ = false;
+    Json done = counters(loop_->delta());
+    done["round"] = order_.round;
+    done["why"] = why;
+    send("done", done);
+    last_progress_ = Clock::now();
+}
+
+std::optional<TrainerExit> Session::train_some() {
+    if (order_.max_steps != 0 && round_step_ == order_.max_steps) return end_round("steps"), std::nullopt;
+    if (loop_->queued() == 0) return end_round("data"), std::nullopt;
+    if (past_deadline()) return end_round("deadline"), std::nullopt;
+
+    const auto begin = Clock::now();
+    const TrainConfig& c = loop_->config();
+    const std::uint64_t pace = std::uint64_t{c.batch} * c.seq * order_.participants;
+    const double lr = learning_rate(c, order_.committed_tokens + (order_.first_step + round_step_ + 1) * pace);
+    const std::uint64_t before = loop_->delta().tokens;
+    auto step = loop_->step(lr);
+    if (!step) {
+        report(step.error().code, step.error().detail);
+        return step.error().code == Errc::not_finite ? TrainerExit::not_finite : TrainerExit::data;
+    }
+    ++round_step_;
+    round_tokens_ += loop_->delta().tokens - before;
+    const auto now = Clock::now();
+    recent_.push_back(now - begin);
+    if (recent_.size() > 31) recent_.pop_front();
+    if (now - last_progress_ < 250ms) return std::nullopt;
+
+    last_progress_ = now;
+    const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+    Json progress = counters(loop_->delta());
+    progress["round"] = order_.round;
+    progress["step"] = round_step_;
+    progress["last_loss"] = step->loss;
+    progress["lr"] = step->lr;
+    progress["step_ms"] = 1e3 * seconds(median_step());
+    progress["tokens_per_s"] = static_cast<double>(round_tokens_) / std::max(1e-9, seconds(now - round_start_));
+    send("progress", progress);
+    return std::nullopt;
+}
+
+}  // namespace skerry::node

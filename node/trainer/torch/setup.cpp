@@ -1,0 +1,73 @@
+// Threads, and which of torch's float and bf16 products are right and fast on this processor.
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/randn.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "node/trainer/torch/model.hpp"
+
+namespace skerry::node {
+namespace {
+
+void allow_onednn_fp32(bool allow) {
+    at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL,
+                                            allow ? at::Float32Precision::BF16 : at::Float32Precision::IEEE);
+}
+
+/// Best of several runs, in seconds.
+double time_product(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
+    double best = 1e9;
+    for (int i = 0; i < 12; ++i) {
+        const auto begin = std::chrono::steady_clock::now();
+        at::mm_out(out, a, b);
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+        best = std::min(best, took.count());
+    }
+    return best;
+}
+
+/// Largest |x - y| in units of what rounding of float sums of `k` terms may give.
+double error(const at::Tensor& x, const at::Tensor& y) {
+    const auto* a = x.const_data_ptr<float>();
+    const auto* b = y.const_data_ptr<float>();
+    double worst = 0;
+    for (int64_t i = 0; i < x.numel(); ++i) worst = std::max(worst, std::abs(double{a[i]} - double{b[i]}));
+    return worst;
+}
+
+}  // namespace
+
+Setup set_up_torch(std::uint32_t threads) {
+    at::set_num_threads(static_cast<int>(threads));
+    at::globalContext().setFlushDenormal(true);  // threads made from now on inherit it
+    c10::InferenceMode guard;
+    const auto a = at::randn({512, 384});
+    const auto b = at::randn({384, 384});
+    auto mkl = at::randn({512, 384});
+    auto onednn = at::randn({512, 384});
+    const double mkl_s = time_product(mkl, a, b);
+
+    // "bf16 allowed" lets oneDNN take float products; where it really computes in bf16 the error tells
+    // (about 1e-1 here against 1e-4), and the default stays.
+    Setup out;
+    allow_onednn_fp32(true);
+    const double onednn_s = time_product(onednn, a, b);
+    out.onednn_fp32 = error(mkl, onednn) < 1e-3 && onednn_s < 0.9 * mkl_s;
+    allow_onednn_fp32(out.onednn_fp32);
+
+    const auto a16 = a.to(at::kBFloat16);
+    const auto b16 = b.to(at::kBFloat16);
+    auto out16 = mkl.to(at::kBFloat16);
+    const double bf16_s = time_product(out16, a16, b16);
+    out.bf16_is_faster = bf16_s < 0.7 * std::min(mkl_s, out.onednn_fp32 ? onednn_s : mkl_s);
+    return out;
+}
+
+}  // namespace skerry::node

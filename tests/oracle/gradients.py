@@ -1,0 +1,131 @@
+"""Every gradient tensor of small models equals PyTorch's autograd; AdamW steps equal torch.optim.AdamW.
+
+usage: gradients.py PATH/skerry-trainer
+"""
+
+import json
+import math
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import torch
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import eager_llama  # noqa: E402
+
+MODELS = {
+    "tied": dict(num_attention_heads=2, num_key_value_heads=2, head_dim=16, tie_word_embeddings=True),
+    "grouped, untied": dict(num_attention_heads=6, num_key_value_heads=2, head_dim=8, tie_word_embeddings=False),
+    "odd sizes": dict(hidden_size=36, intermediate_size=50, num_attention_heads=3, num_key_value_heads=1, head_dim=10,
+                      tie_word_embeddings=True, vocab_size=97),
+}
+TRAIN = dict(batch=3, seq=24, lr=1e-2, schedule="constant", beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1, clip=1.0)
+STEPS = 3
+
+
+def model_config(name):
+    base = dict(vocab_size=61, hidden_size=32, intermediate_size=56, num_hidden_layers=2, max_position_embeddings=64,
+                rms_norm_eps=1e-5, rope_theta=10000.0, initializer_range=0.15)
+    return base | MODELS[name]
+
+
+def write_shard(path, tokens):
+    with open(path, "wb") as f:
+        f.write(struct.pack("<3i", 20240520, 1, len(tokens)).ljust(1024, b"\0"))
+        f.write(np.asarray(tokens, dtype="<u2").tobytes())
+
+
+def run_trainer(program, folder, config, precision, theta, tokens, offsets):
+    theta.numpy().tofile(f"{folder}/theta.f32")
+    write_shard(f"{folder}/data.bin", tokens)
+    order = dict(model=config, train=TRAIN | dict(precision=precision), theta=f"{folder}/theta.f32",
+                 data=f"{folder}/data.bin", sequences=offsets, steps=STEPS, lr=TRAIN["lr"], out=folder)
+    with open(f"{folder}/order.json", "w") as f:
+        json.dump(order, f)
+    done = subprocess.run([program, "--oracle", f"{folder}/order.json", "--threads", "1"], check=True,
+                          capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def read(folder, name):
+    return torch.from_numpy(np.fromfile(f"{folder}/{name}.f32", dtype="<f4"))
+
+
+def parts(config, flat):
+    at = 0
+    for name, shape, _ in eager_llama.tensor_table(config):
+        n = math.prod(shape)
+        yield name, flat[at:at + n]
+        at += n
+
+
+def ulps(x, y, *others):
+    """|x - y| in units in the last place of the largest magnitude involved."""
+    top = torch.stack([t.abs() for t in (x, y, *others)]).amax(0).double()
+    ulp = torch.exp2(torch.floor(torch.log2(top.clamp_min(2.0 ** -126))) - 23)
+    return float(((x.double() - y.double()).abs() / ulp).max())
+
+
+def check_gradients(program, name, precision, bar):
+    config = model_config(name)
+    theta = eager_llama.initial(config)
+    rng = np.random.default_rng(7)
+    tokens = rng.integers(0, config["vocab_size"], 400)
+    offsets = [0, 101, 57]
+    with tempfile.TemporaryDirectory() as folder:
+        said = run_trainer(program, folder, config, precision, theta, tokens, offsets)
+        weights = theta
+        states = {}
+        worst, worst_name, worst_ulp = 0.0, "", 0.0
+        t = TRAIN["seq"]
+        ids = torch.tensor(np.stack([tokens[o:o + t] for o in offsets]))
+        targets = torch.tensor(np.stack([tokens[o + 1:o + t + 1] for o in offsets]))
+        model = eager_llama.Llama(config, theta, t)
+        logits = model(ids[:1])[0].detach()
+        logit_error = float((read(folder, "logits").view_as(logits) - logits).abs().max())
+        stepped = eager_llama.Llama(config, theta, t).double()
+        optimizer = stepped.optimizer(TRAIN)
+        for i in range(1, STEPS + 1):
+            model = eager_llama.Llama(config, weights, t)
+            loss = model.loss(ids, targets)
+            loss.backward()
+            ours = read(folder, f"gradient.{i}")
+            for (tensor, a), (_, b) in zip(parts(config, ours), parts(config, model.flat_gradient())):
+                error = float((a - b).norm() / b.norm())
+                if error > worst:
+                    worst, worst_name = error, tensor
+            assert abs(float(loss.detach()) - said["losses"][i - 1]) < bar, "loss differs"
+            # AdamW in double on our gradients: each of its steps starts from our weights, so errors do not add up.
+            at = 0
+            for p in stepped.names.values():
+                n = p.numel()
+                p.data.copy_(weights[at:at + n].view_as(p))
+                p.grad = ours[at:at + n].view_as(p).double()
+                at += n
+            torch.nn.utils.clip_grad_norm_(list(stepped.names.values()), TRAIN["clip"])
+            optimizer.step()
+            after = read(folder, f"weights.{i}")
+            # An update is at most about lr; where both weights are far smaller, lr sets the scale of rounding.
+            scale = torch.full_like(after, TRAIN["lr"])
+            worst_ulp = max(worst_ulp, ulps(after, stepped.flat(), weights, scale))
+            weights = after
+    ok = worst <= bar and logit_error <= 30 * bar and (worst_ulp <= 4)
+    print(f"{'ok' if ok else 'FAIL'}  {name}, {precision}: worst gradient tensor {worst_name} {worst:.1e} (bar {bar:.0e}), "
+          f"logits {logit_error:.1e}, AdamW {worst_ulp:.2f} ulp of max(weight, lr) (bar 4)")
+    return ok
+
+
+def main():
+    program = sys.argv[1]
+    torch.set_num_threads(1)
+    good = [check_gradients(program, name, "fp32", 3e-6) for name in MODELS]
+    good += [check_gradients(program, name, "bf16", 4e-2) for name in MODELS]
+    sys.exit(0 if all(good) else 1)
+
+
+if __name__ == "__main__":
+    main()
