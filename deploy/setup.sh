@@ -6,12 +6,13 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: deploy/setup.sh [--tests] [--torch DIR] [--allow-cuda] [--replace-boost] [--quiet]
+usage: deploy/setup.sh [--tests | --show] [--torch DIR] [--allow-cuda] [--replace-boost] [--quiet]
 
 Installs, where missing: Debian packages (needs root, or prints the line to run), and PyTorch's CPU
 wheel in the virtual environment .venv of this checkout. Says what it downloads and how much first.
 
   --tests          also what the tests compare with: numpy, safetensors, transformers
+  --show           that, and what deploy/show.sh needs: iproute2, nftables
   --torch DIR      use this libtorch folder (with include/ and lib/) and install no wheel;
                    the same as SKERRY_TORCH=DIR
   --allow-cuda     accept a wheel that brings CUDA packages (several gigabytes)
@@ -23,10 +24,11 @@ installed by pip.
 TEXT
 }
 
-tests=no allow_cuda=no replace_boost=no quiet=no
+tests=no show=no allow_cuda=no replace_boost=no quiet=no
 while [ $# -gt 0 ]; do
     case $1 in
         --tests) tests=yes ;;
+        --show) tests=yes show=yes ;;
         --torch) SKERRY_TORCH=${2:?--torch needs a folder}; shift ;;
         --allow-cuda) allow_cuda=yes ;;
         --replace-boost) replace_boost=yes ;;
@@ -41,7 +43,8 @@ packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates
     libboost1.81-dev libzmq3-dev libprotobuf-dev protobuf-compiler libssl-dev libsqlite3-dev
     libexpected-dev libtomlplusplus-dev libcli11-dev libspdlog-dev libfmt-dev nlohmann-json3-dev
     libgtest-dev libgmock-dev python3 python3-venv)
-if [ "$tests" = yes ]; then packages+=(iproute2); fi
+if [ "$tests" = yes ]; then packages+=(openssl); fi
+if [ "$show" = yes ]; then packages+=(iproute2 nftables); fi
 
 # --- Debian packages ---------------------------------------------------------------------------
 
