@@ -30,6 +30,14 @@ function(skerry_library name)
   target_link_libraries(${name} PUBLIC skerry_options ${A_PUBLIC} PRIVATE ${A_PRIVATE})
 endfunction()
 
+# skerry_exact_sources(files... [FLAGS -march=...]): float loops that must give equal bits on every machine. Vectorised,
+# never contracted to fused multiply-adds, never reordered. To be called where the files' target is made.
+function(skerry_exact_sources)
+  cmake_parse_arguments(A "" "" "FLAGS" ${ARGN})
+  set_source_files_properties(${A_UNPARSED_ARGUMENTS} PROPERTIES COMPILE_OPTIONS
+    "-O3;-ffp-contract=off;-fno-fast-math;-fno-math-errno;-fno-trapping-math;${A_FLAGS}")
+endfunction()
+
 # skerry_program(name SOURCES ... LIBS ... COMPONENT node|coordinator|trainer|cli)
 function(skerry_program name)
   cmake_parse_arguments(A "" "COMPONENT" "SOURCES;LIBS" ${ARGN})

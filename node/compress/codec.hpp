@@ -15,10 +15,6 @@
 
 namespace skerry::node {
 
-/// Values at or above this magnitude count as not finite, in both directions: whatever the weights are, no sum of
-/// valid chunks overflows float32.
-inline constexpr float kMagnitudeLimit = 0x1p64F;
-
 /// One way to encode a piece. Stateless: any thread, and calls may overlap.
 ///
 /// `place` is what the header says about where the piece lies; its `codec` and `exponent` are the codec's business

@@ -1,5 +1,6 @@
 #include "protocol/wire/chunk_codec.hpp"
 
+#include <bit>
 #include <cstring>
 
 namespace skerry {
@@ -7,15 +8,15 @@ namespace {
 
 constexpr std::uint8_t kMagic[4] = {'S', 'K', 'R', '1'};
 constexpr std::uint16_t kVersion = 1;
-constexpr std::size_t kA8MaxExponentSlot = 255;
 
-// All exponent bits set: Inf or NaN. Written over integers so that the loops become vector code.
+// Inf, NaN and magnitudes of kMagnitudeLimit are the largest bit patterns. Written over integers so that the loops become vector code.
 bool any_nonfinite_f32(ByteSpan payload) {
+    constexpr auto kLimit = std::bit_cast<std::uint32_t>(kMagnitudeLimit);
     std::uint32_t found = 0;
     for (std::size_t i = 0; i + 4 <= payload.size(); i += 4) {
         std::uint32_t bits = 0;
         std::memcpy(&bits, payload.data() + i, sizeof bits);
-        found |= static_cast<std::uint32_t>((bits & 0x7F800000U) == 0x7F800000U);
+        found |= static_cast<std::uint32_t>((bits & 0x7FFFFFFFU) >= kLimit);
     }
     return found != 0;
 }
@@ -116,7 +117,9 @@ Result<ChunkView> parse_chunk(ByteSpan chunk) {
         return fail(Errc::bad_shape, "a chunk of " + std::to_string(chunk.size()) + " bytes for " +
                                          std::to_string(n) + " elements");
     if (sender != 0) return fail(Errc::malformed, "a reserved field of a chunk");
-    bool fits = header->codec == CodecId::f32 ? exponent == kExponentBias : exponent <= kA8MaxExponentSlot;
+    bool fits = header->codec == CodecId::f32 ? exponent == kExponentBias
+                                              : exponent >= kExponentBias + kA8MinExponent &&
+                                                    exponent <= kExponentBias + kA8MaxExponent;
     if (!fits) return fail(Errc::malformed, "exponent of a chunk");
     header->exponent = static_cast<std::int32_t>(exponent) - kExponentBias;
     return ChunkView{*header, chunk.subspan(kChunkHeaderBytes, scales), chunk.subspan(kChunkHeaderBytes + scales)};

@@ -17,6 +17,12 @@ namespace skerry {
 inline constexpr std::size_t kChunkHeaderBytes = 64;
 inline constexpr std::uint32_t kA8Block = 256;
 inline constexpr int kExponentBias = 128;
+/// A8's exponents. From the lower one on every scale is a normal float32 number; above the upper one no magnitude
+/// below the limit leads.
+inline constexpr int kA8MinExponent = -100;
+inline constexpr int kA8MaxExponent = 43;
+/// Magnitudes from here on count as not finite: whatever the weights are, no sum of valid chunks overflows float32.
+inline constexpr float kMagnitudeLimit = 0x1p64F;
 
 struct ChunkHeader {
     CodecId codec = CodecId::f32;
@@ -27,7 +33,7 @@ struct ChunkHeader {
     PieceIndex piece;
     std::uint64_t first_element = 0;
     std::uint32_t elements = 0;
-    std::int32_t exponent = 0;  ///< e in [-128, 127]; 0 for F32
+    std::int32_t exponent = 0;  ///< e in [kA8MinExponent, kA8MaxExponent]; 0 for F32
     friend bool operator==(const ChunkHeader&, const ChunkHeader&) = default;
 };
 
@@ -56,7 +62,7 @@ Result<ChunkView> parse_chunk(ByteSpan chunk);
 /// Errors also: stale if it is another one.
 Result<ChunkView> parse_chunk(ByteSpan chunk, const ChunkHeader& expected);
 
-/// No NaN, no Inf: F32 payload finite; A8 scales finite and not negative, no -128. Error: not_finite.
+/// No NaN, no Inf: F32 payload below kMagnitudeLimit; A8 scales finite and not negative, no -128. Error: not_finite.
 Result<void> check_finite(const ChunkView& chunk);
 
 }  // namespace skerry
