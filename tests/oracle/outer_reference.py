@@ -67,7 +67,7 @@ def against_torch():
             difference = np.abs(theta - weight.detach().numpy())
             worst = max(worst, float(np.max(difference / np.spacing(np.maximum(np.abs(theta), F(1))))))
     print(f"largest difference to torch.optim.SGD: {worst:.1f} ulp (of the weights' scale, 1) after 20 steps")
-    return 0 if worst <= 2 else 1
+    return 0 if worst <= 4 else 1
 
 
 def main():
