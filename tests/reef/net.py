@@ -66,7 +66,7 @@ class Reef:
     def close_incoming(self, name):
         """Drops connection requests from outside, as a NAT does; replies to its own pass."""
         rules = ("table ip skerry { chain input { type filter hook input priority 0; policy accept; "
-                 'iifname "eth0" tcp flags & (syn | ack) == syn drop; } }\n')
+                 'iifname "eth0" tcp flags & (syn | ack) == syn drop; }; }\n')
         _run(*self.enter(name), "nft", "-f", "-", stdin=rules)
 
     def limit(self, name, rate):
