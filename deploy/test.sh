@@ -16,8 +16,10 @@ while [ $# -gt 0 ]; do
 done
 
 begin=$SECONDS
+python=$(skerry_python)
 if [ "$do_setup" = yes ]; then
     "$skerry_root/deploy/setup.sh" --tests
+    export SKERRY_PYTHON=$python  # the oracle tests are configured with it
     "$skerry_root/deploy/build.sh" all
     python3 "$skerry_root/deploy/get_text.py" --out "$skerry_cache/text"
 fi
@@ -27,8 +29,6 @@ build=$skerry_root/build/$skerry_preset
 results=$skerry_cache/test-results
 rm -rf "$results"
 mkdir -p "$results"
-export SKERRY_PYTHON
-SKERRY_PYTHON=$(skerry_python)
 
 # Many small tests share the cores; those that start clusters of processes say that they need both.
 ctest --test-dir "$build" -j "$(nproc)" ${only:+-L "$only"} --output-on-failure --output-junit "$results/ctest.xml" \

@@ -43,7 +43,7 @@ optimizer = {{ name = "adamw", lr = 1e-3, betas = [0.9, 0.99], eps = 1e-8, weigh
 schedule = {{ name = "constant", warmup_fraction = 0.0, decay_fraction = 0.0 }}
 [sync]
 local_steps = {local_steps}
-outer = {{ name = "nesterov", lr = 0.7, momentum = 0.5 }}
+outer = {{ name = "nesterov", lr = {outer_lr}, momentum = {outer_momentum} }}
 compression = "{compression}"
 min_nodes = {min_nodes}
 round_deadline = "{round_deadline}"
@@ -61,7 +61,7 @@ sequences = 4
 DEFAULTS = {
     "name": RUN, "hidden": 32, "inner": 64, "layers": 1, "tokens": 50_000_000, "local_steps": 4, "compression": "int8",
     "min_nodes": 2, "round_deadline": "6s", "exchange_deadline": "4s", "silent_after": "2s", "away_after": "20s",
-    "durable_copies": 2, "snapshot_every": 1000, "quota": "1GiB",
+    "durable_copies": 2, "snapshot_every": 1000, "outer_lr": 0.7, "outer_momentum": 0.5, "quota": "1GiB",
 }
 
 
@@ -116,8 +116,8 @@ class ProcessTest(unittest.TestCase):
 
     # --- building blocks ------------------------------------------------------------------------------
 
-    def prepare(self, text_bytes=400_000, listen=None, env=None, **changes):
-        """Coordinator up, data pushed, run started. Returns a token for many nodes."""
+    def prepare(self, text_bytes=400_000, listen=None, env=None, start=True, **changes):
+        """Coordinator up, data pushed, run started (or only created). Returns a token for many nodes."""
         text = self.folder / "train.txt"
         held_out = self.folder / "held-out.txt"
         text.write_text(prose(text_bytes))
@@ -130,7 +130,7 @@ class ProcessTest(unittest.TestCase):
         coordinator.init()
         coordinator.start(listen=listen, env=env)
         coordinator.push_data(data)
-        coordinator.create_run(toml)
+        coordinator.create_run(toml, start=start)
         return coordinator.token(changes.get("name", RUN))
 
     def join(self, token, *names, env=None):
