@@ -150,8 +150,8 @@ struct WritePrepared {
     Digest root;
     Digest h_after;
 };
-/// The decided entry becomes part of the log: from the prepared file (`prepared`, rename) or from complete staging.
-/// Entry and decision record durable. Removes prepared files of the step that have another plan. Done: nothing;
+/// The decided entry becomes part of the log: from the prepared file (`prepared`: the core has compared its root with
+/// the decided one, so a rename is enough) or from complete staging. Entry and decision record durable. Removes prepared files of the step that have another plan. Done: nothing;
 /// error digest_mismatch: the bytes are not those of the decided root (nothing appended).
 struct AppendEntry {
     OpId op;
@@ -166,8 +166,8 @@ struct AppendEntry {
 
 enum class LocalDelta : std::uint8_t {
     none,    ///< there is no trainer, or it will be told later
-    reload,  ///< local := theta_{k+1}, optimizer kept
-    carry,   ///< hold, apply, carry: local := theta_{k+1} + (local - theta_k), counters kept
+    reload,  ///< local := theta_{k+1}, empty delta, empty queue; optimizer kept
+    carry,   ///< hold, apply, carry: local := theta_{k+1} + (local - theta_k); counters and queue kept
 };
 enum class ResidualRule : std::uint8_t { keep, advance, zero };
 
@@ -220,7 +220,8 @@ struct Prune {
 
 // ------------------------------------------------------------------------------------------------- trainer
 
-/// Starts the process; done when it is configured, sees theta and the data files, and local = theta. Done: nothing.
+/// Starts the process; done when it is configured and sees theta and the data files. What local holds then does not
+/// matter: TrainerLoad or RestoreProgress follows. Done: nothing.
 struct StartTrainer {
     OpId op;
 };

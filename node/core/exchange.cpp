@@ -1,0 +1,312 @@
+#include "node/core/exchange.hpp"
+
+#include <algorithm>
+
+#include "protocol/identity/merkle.hpp"
+#include "protocol/wire/chunk_codec.hpp"
+
+namespace skerry::node {
+
+namespace {
+constexpr Millis kHaveEvery{1000};
+
+bool bit(const std::vector<std::uint8_t>& bitmap, PieceIndex piece) {
+    return piece.value / 8 < bitmap.size() && ((bitmap[piece.value / 8] >> (piece.value % 8)) & 1) != 0;
+}
+}  // namespace
+
+std::uint32_t Exchange::chunk_size(PieceIndex piece) const {
+    return static_cast<std::uint32_t>(chunk_bytes(context_.manifest->codec, context_.grid.size(piece)));
+}
+
+void Exchange::follow(std::shared_ptr<const Plan> plan, const Digest& digest, Bytes body) {
+    if (plan_) {
+        asker_.forget_object({ObjectKind::result, plan_->step, digest_});
+        context_.emit(DropStaging{plan_->step, digest_});
+        lower_.insert(digest_);
+    }
+    step_ = plan->step;
+    plan_ = std::move(plan);
+    digest_ = digest;
+    results_.assign(context_.grid.count(), {});
+    results_have_ = 0;
+    reducing_.clear();
+    gone_.clear();
+    peers_have_.clear();
+    have_changed_ = false;
+    changed_ = true;
+    context_.emit(FollowPlan{digest, std::move(body), plan_});
+    want_missing();
+}
+
+void Exchange::restore(const PreparedImage& image, std::shared_ptr<const Plan> plan, const Digest& digest) {
+    step_ = plan->step;
+    plan_ = std::move(plan);
+    digest_ = digest;
+    results_.assign(context_.grid.count(), {});
+    results_have_ = results_.size();
+    for (std::size_t p = 0; p < results_.size(); ++p)
+        results_[p] = {true, false, false, image.leaves[p], image.signatures[p]};
+    changed_ = have_changed_ = true;
+    context_.emit(FollowPlan{digest, image.plan_body, plan_});
+}
+
+void Exchange::end_step(Step step) {
+    asker_.forget_if([&](const Want& want) {
+        return want.object.kind != ObjectKind::block && want.object.step <= step &&
+               want.purpose != ChunkPurpose::entry;
+    });
+    if (step < step_) return;
+    plan_.reset();
+    lower_.clear();
+    results_.clear();
+    results_have_ = 0;
+    reducing_.clear();
+    own_.clear();
+    gathered_.clear();
+    gone_.clear();
+    peers_have_.clear();
+    step_ = step.next();
+    changed_ = true;
+}
+
+void Exchange::add_own(Step step, const Digest& id) {
+    step_ = step;
+    own_.insert(id);
+    changed_ = true;
+    if (!plan_) return;
+    gone_.erase(context_.self());
+    for (std::uint32_t p = 0; p < results_.size(); ++p) try_reduce(PieceIndex{p});
+}
+
+void Exchange::add_gathered(Step step, const Digest& id, const std::vector<PieceIndex>& pieces) {
+    step_ = step;
+    gathered_[id].insert(pieces.begin(), pieces.end());
+}
+
+void Exchange::lose_own(const Digest& id) {
+    own_.erase(id);
+    if (plan_ && binds(context_.self(), id)) gone_.insert(context_.self());
+    changed_ = true;
+}
+
+Digest Exchange::root() const {
+    std::vector<Digest> leaves;
+    leaves.reserve(results_.size());
+    for (const Result& result : results_) leaves.push_back(result.leaf);
+    return merkle_root(leaves);
+}
+
+bool Exchange::member(const NodeId& node) const {
+    return plan_ && std::binary_search(plan_->members.begin(), plan_->members.end(), node);
+}
+
+bool Exchange::binds(const NodeId& node, const Digest& contribution) const {
+    return plan_ && std::any_of(plan_->participants.begin(), plan_->participants.end(), [&](const auto& p) {
+               return p.node == node && p.contribution == contribution;
+           });
+}
+
+bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
+    if (own_.contains(id)) return true;
+    auto at = gathered_.find(id);
+    return at != gathered_.end() && at->second.contains(piece);
+}
+
+void Exchange::want_contribution(const Participant& participant, PieceIndex piece, bool relayed) {
+    Want want;
+    want.object = {ObjectKind::contribution, plan_->step, participant.contribution};
+    want.piece = want.place = piece;
+    want.purpose = ChunkPurpose::contribution;
+    want.maker = participant.node;
+    want.bytes = chunk_size(piece);
+    want.relayed = relayed;
+    asker_.want(std::move(want));
+}
+
+void Exchange::want_missing() {
+    for (std::uint32_t p = 0; p < results_.size(); ++p) {
+        const PieceIndex piece{p};
+        const NodeId& owner = plan_->members[plan_->piece_owner[p]];
+        if (owner == context_.self()) {
+            results_[p].mine = true;
+            for (const Participant& participant : plan_->participants) {
+                if (contribution_here(participant.contribution, piece)) continue;
+                if (participant.node == context_.self()) gone_.insert(context_.self());
+                else want_contribution(participant, piece, false);
+            }
+            try_reduce(piece);
+            continue;
+        }
+        Want want;
+        want.object = {ObjectKind::result, plan_->step, digest_};
+        want.piece = want.place = piece;
+        want.purpose = ChunkPurpose::result;
+        want.maker = owner;
+        // Who left the roster since cannot be verified any more; then only a new plan helps.
+        const RosterEntry* entry = roster_.find(owner);
+        if (entry != nullptr) want.owner = entry->key;
+        want.bytes = chunk_size(piece);
+        asker_.want(std::move(want));
+    }
+    // A participant that owns nothing must still notice that its contribution is lost.
+    for (const Participant& participant : plan_->participants)
+        if (participant.node == context_.self() && !own_.contains(participant.contribution))
+            gone_.insert(context_.self());
+}
+
+void Exchange::try_reduce(PieceIndex piece) {
+    Result& result = results_[piece.value];
+    if (!plan_ || !result.mine || result.have || result.reducing) return;
+    // All participants of the plan, or nothing: a subset is another result.
+    for (const Participant& participant : plan_->participants)
+        if (!contribution_here(participant.contribution, piece)) return;
+    result.reducing = true;
+    const OpId op = context_.new_op();
+    reducing_[op] = piece;
+    context_.emit(ReducePiece{op, digest_, piece});
+}
+
+void Exchange::on_done(const Done& done) {
+    auto at = reducing_.find(done.op);
+    if (at == reducing_.end()) return;
+    const PieceIndex piece = at->second;
+    reducing_.erase(at);
+    results_[piece.value].reducing = false;
+    if (const auto* reduced = std::get_if<ReducedAnswer>(&done.answer); reduced && !done.error) {
+        take_result(piece, reduced->leaf, reduced->signature);
+        return;
+    }
+    // A gathered chunk rotted or vanished: gather all foreign ones of this piece again.
+    for (auto& [id, pieces] : gathered_) pieces.erase(piece);
+    want_missing();
+}
+
+void Exchange::take_result(PieceIndex piece, const Digest& leaf, const Signature& signature) {
+    Result& result = results_[piece.value];
+    if (result.have) return;
+    result.have = true;
+    result.leaf = leaf;
+    result.signature = signature;
+    ++results_have_;
+    have_changed_ = changed_ = true;
+}
+
+void Exchange::on_have(const NodeId& from, const Have& message) {
+    if (!plan_ || message.object != ObjectRef{ObjectKind::result, plan_->step, digest_}) return;
+    if (!member(from) || message.bitmap.size() > (results_.size() + 7) / 8) return;
+    peers_have_[from] = message.bitmap;
+}
+
+void Exchange::on_gone(const NodeId& from, const Want& want) {
+    if (want.purpose != ChunkPurpose::contribution || from != want.maker) return;
+    if (plan_ && binds(from, want.object.id)) gone_.insert(from);
+}
+
+void Exchange::on_fetched(const Fetched& fetched) {
+    if (fetched.want.purpose == ChunkPurpose::contribution) {
+        on_contribution(fetched);
+        return;
+    }
+    if (fetched.failed || fetched.answer.verdict != ChunkVerdict::stored) return;
+    if (!follows(fetched.want.object.id)) return;
+    take_result(fetched.want.place, fetched.envelope.leaf, fetched.envelope.owner_signature);
+}
+
+void Exchange::on_contribution(const Fetched& fetched) {
+    const Want& want = fetched.want;
+    if (fetched.failed || want.object.step != step_) return;
+    if (fetched.answer.verdict == ChunkVerdict::stored) {
+        gathered_[want.object.id].insert(want.place);
+        changed_ = true;
+        if (plan_) try_reduce(want.place);
+        return;
+    }
+    if (fetched.answer.verdict != ChunkVerdict::bad_content || !plan_) return;
+    Blame blame;
+    blame.plan = digest_;
+    blame.piece = want.place;
+    blame.kind = BlameKind::bad_contribution;
+    blame.accused = want.maker;
+    blame.evidence = fetched.answer.evidence;
+    ControlMessage message;
+    message.body = std::move(blame);
+    context_.emit(Send{std::move(message)});
+}
+
+void Exchange::pump() {
+    if (plan_ && have_changed_ && context_.now - kHaveEvery >= have_sent_at_) send_have();
+}
+
+void Exchange::send_have() {
+    Have have;
+    have.object = {ObjectKind::result, plan_->step, digest_};
+    have.bitmap.assign((results_.size() + 7) / 8, 0);
+    for (std::size_t p = 0; p < results_.size(); ++p)
+        if (results_[p].have) have.bitmap[p / 8] = static_cast<std::uint8_t>(have.bitmap[p / 8] | (1U << (p % 8)));
+    for (const NodeId& peer : plan_->members)
+        if (peer != context_.self() && roster_.connected(peer)) context_.emit(SendPeer{peer, have});
+    have_sent_at_ = context_.now;
+    have_changed_ = false;
+}
+
+Mono Exchange::next_wake() const {
+    return plan_ && have_changed_ ? have_sent_at_ + kHaveEvery : Mono::max();
+}
+
+std::vector<NodeId> Exchange::sources(const Want& want, const std::vector<NodeId>& entry_holders) const {
+    std::vector<NodeId> out;
+    const bool contribution = want.object.kind == ObjectKind::contribution;
+    out.push_back(want.maker);
+    if (contribution) {
+        const bool cut = !roster_.connected(want.maker);
+        if (want.relayed || !plan_ || !(cut || asker_.stalled(want.maker, true))) return out;
+        for (const NodeId& peer : plan_->members)
+            if (peer != want.maker && peer != context_.self()) out.push_back(peer);
+        return out;
+    }
+    for (const auto& [peer, bitmap] : peers_have_)
+        if (peer != want.maker && bit(bitmap, want.place)) out.push_back(peer);
+    out.insert(out.end(), entry_holders.begin(), entry_holders.end());
+    return out;
+}
+
+Availability Exchange::look_contribution(const NodeId& asker, const ObjectRef& object, PieceIndex piece, Step head) {
+    if (object.step < head) return Availability::gone(GoneReason::superseded);
+    if (!plan_ || object.step != plan_->step || !member(asker)) return Availability::later();
+    auto bound = std::find_if(plan_->participants.begin(), plan_->participants.end(),
+                              [&](const Participant& p) { return p.contribution == object.id; });
+    // Not of my plan: of one that I have not heard of yet, or of one that is over.
+    if (bound == plan_->participants.end() || piece.value >= results_.size()) return Availability::later();
+    if (contribution_here(object.id, piece)) return Availability::here();
+    if (bound->node == context_.self()) return Availability::gone(GoneReason::lost);
+    if (plan_->members[plan_->piece_owner[piece.value]] != asker) return Availability::gone(GoneReason::unknown);
+    want_contribution(*bound, piece, true);
+    return Availability::later();
+}
+
+Availability Exchange::look_result(const ObjectRef& object, PieceIndex piece) const {
+    if (lower_.contains(object.id)) return Availability::gone(GoneReason::superseded);
+    if (!follows(object.id) || piece.value >= results_.size()) return Availability::later();
+    return results_[piece.value].have ? Availability::here() : Availability::later();
+}
+
+ExchangeState Exchange::state() const {
+    ExchangeState out;
+    if (!plan_) return out;
+    out.plan = digest_;
+    for (std::uint32_t p = 0; p < results_.size(); ++p) {
+        if (!results_[p].mine) continue;
+        for (const Participant& participant : plan_->participants) {
+            ++out.contributions_need;
+            if (results_[p].have || contribution_here(participant.contribution, PieceIndex{p})) ++out.contributions_have;
+        }
+    }
+    out.results_have = static_cast<std::uint32_t>(results_have_);
+    out.results_need = static_cast<std::uint32_t>(results_.size());
+    out.gone.assign(gone_.begin(), gone_.end());
+    out.stalled = asker_.stalled_edges();
+    return out;
+}
+
+}  // namespace skerry::node
