@@ -14,7 +14,7 @@ struct NodeConfig {
     bool train = true;                          ///< false: owns and votes, never trains
     std::uint64_t window_bytes = 8U << 20;      ///< asked for and unanswered, for each giver and object kind
     std::uint64_t window_total_bytes = 64U << 20;
-    std::uint32_t evaluate_every = 0;           ///< held-out loss every so many steps; 0: never
+    bool evaluate = true;                       ///< may be the node that computes the held-out loss
     Millis report_every{1000};
     Millis later_again{2000};                   ///< repeat a GET that was answered LATER
     Millis default_edge_patience{2500};         ///< until Orders say otherwise

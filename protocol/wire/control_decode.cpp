@@ -154,6 +154,7 @@ void read_lists(FieldReader& in, const v1::Orders& m, Orders& v) {
     for (const auto& w : m.waiting_for())
         v.waiting_for.push_back({in.fixed<NodeId>(w.node()), in.text(w.phase(), kMaxReason), w.since_ms()});
     for (const auto& d : m.decisions()) v.decisions.push_back(read(in, d));
+    for (const auto& d : m.digests()) v.digests.push_back({Step{d.step()}, in.fixed<Digest>(d.value())});
 }
 
 Orders read(FieldReader& in, const v1::Orders& m) {

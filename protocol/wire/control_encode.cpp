@@ -180,6 +180,11 @@ void put(const Orders& v, v1::ControlFrame& frame) {
     out.set_hold_reason(v.hold_reason);
     out.set_next(v.next);
     for (const SignedDecision& d : v.decisions) put(d, *out.add_decisions());
+    for (const StateDigest& d : v.digests) {
+        auto& m = *out.add_digests();
+        m.set_step(d.step.value);
+        m.set_value(to_field(d.value));
+    }
 }
 
 void put(const LeaseRequest& v, v1::ControlFrame& frame) {

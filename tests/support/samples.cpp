@@ -116,6 +116,7 @@ Orders sample_orders() {
     o.data_ended = true;
     o.requests = {{Ask::state_digest, Step{11}}, {Ask::write_snapshot, Step{}}};
     o.holders = {{node(1), Step{1}, Step{11}, {Step{0}, Step{10}}}};
+    o.digests = {{Step{10}, counting<Digest>(51)}};
     o.dial = {node(2)};
     o.waiting_for = {{node(2), "exchange", 4000}};
     o.hold_reason = "below min_nodes";
