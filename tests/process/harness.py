@@ -214,6 +214,11 @@ class ProcessTest(unittest.TestCase):
                 if decision["step"] >= since and any(credit["node"] == node_id for credit in decision["credits"])]
 
 
+def report(text):
+    """A measured value, for deploy/show.sh."""
+    print(f"\nvalue: {text}", file=sys.stderr, flush=True)
+
+
 def flip_byte(path, at=None):
     """Changes one byte in the middle of a file, on disk."""
     size = os.path.getsize(path)

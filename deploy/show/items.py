@@ -1,0 +1,127 @@
+"""The twelve items: what is shown, its bar, and how. Each check returns its value or raises Failed."""
+import dataclasses
+import json
+import pathlib
+import sys
+import tempfile
+import typing
+
+from checks import BUILD, ROOT, Failed, ctest, python_tests, run, said
+
+VERBOSE = False
+CPP_TRAINER = {"SKERRY_TEST_TRAINER": str(BUILD / "bin" / "skerry-trainer")}
+
+
+@dataclasses.dataclass
+class Item:
+    number: int
+    what: str
+    bar: str
+    check: typing.Callable[[], str]
+
+
+def need(condition, value):
+    if not condition:
+        raise Failed(value)
+
+
+# --- 1 ---------------------------------------------------------------------------------------------------
+
+
+def demo():
+    with tempfile.TemporaryDirectory(prefix="skerry-show-") as folder:
+        summary = pathlib.Path(folder) / "summary.json"
+        done = run([ROOT / "deploy" / "demo.sh", "--no-setup", "--plain", "--tokens", 8_000_000, "--dir", f"{folder}/run", "--summary", summary],
+                   "demo", 1500)
+        if not summary.exists():
+            raise Failed(f"exit status {done.returncode}: {(done.stderr.strip() or 'no output').splitlines()[0]}")
+        s = json.loads(summary.read_text())
+    value = (f"{s['loss_last']:.3f} nats per byte (from {s['loss_first']:.3f}) in {s['seconds']:.0f} s, {s['steps']} steps, "
+             f"{s['known_words']:.0%} of the sample's words known, {s['states_compared']} states on {s['nodes']} nodes, "
+             f"{len(s['states_differing'])} differ")
+    need(s["loss_last"] <= 1.30 and s["steps"] >= 60 and s["known_words"] >= 0.5 and s["tokens"] >= 8_000_000, value)
+    need(s["nodes"] == 3 and not s["states_differing"] and s["states_compared"] == s["steps"] + 1, value)
+    return value
+
+
+# --- 2 to 12 ---------------------------------------------------------------------------------------------
+
+
+def oracles():
+    count, values = ctest(label="oracle", patience=900)
+    return f"{count} oracles agree" + (": " + "; ".join(values) if values else "")
+
+
+def bytes_on_the_wire():
+    _, values = python_tests("process", ["test_bytes.SixteenMillion"], env=CPP_TRAINER)
+    return said(values, "within the bar")
+
+
+def transformers_loads():
+    _, values = python_tests("oracle", ["test_export.Export"])
+    return said(values, "equal")
+
+
+def simulator():
+    count, values = ctest(label="sim", patience=3000, env={"SKERRY_SIM_SEEDS": "2000"})
+    return said(values, f"{count} programs")
+
+
+def kills():
+    count, values = python_tests("process", [f"test_kills.{name}" for name in
+                                             ("KilledNode", "KilledTrainer", "KilledCoordinator", "EverythingKilled", "FrozenNode")])
+    return f"{count} scenarios: digests equal, no gap, credit disjoint" + (": " + "; ".join(values) if values else "")
+
+
+def joins_and_damage():
+    count, values = python_tests("process", ["test_membership.JoinsLate", "test_corruption.Damaged"])
+    return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
+
+
+def namespaces():
+    count, values = python_tests("reef", ["test_namespaces.ThreeNamespaces"])
+    return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
+
+
+def strangers():
+    count, values = python_tests("process", ["test_strangers.Strangers", "test_strangers.Revoked"])
+    wire, more = ctest(pattern="transport", patience=300)
+    return f"{count} scenarios with processes, {wire} programs on sockets" + (": " + "; ".join(values + more) if values + more else "")
+
+
+def resources():
+    _, values = python_tests("process", ["test_resources"], env={"SKERRY_LARGE": "1"})
+    return said(values, "within their bounds")
+
+
+def errors():
+    count, values = python_tests("process", ["test_strangers.Tokens", "test_errors"])
+    return f"{count} mistakes answered" + (": " + "; ".join(values) if values else "")
+
+
+def trainer_speed():
+    bench = ROOT / "tests" / "bench" / "trainer_vs_eager.py"
+    done = run([sys.executable, bench, "--trainer", BUILD / "bin" / "skerry-trainer", "--json"], "trainer-speed", 900)
+    try:
+        result = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        raise Failed(f"exit status {done.returncode}: {(done.stderr.strip() or 'no output').splitlines()[-1]}") from None
+    value = ", ".join(f"{name} {ratio:.2f}" for name, ratio in sorted(result.items()))
+    need(all(ratio >= 1.0 for ratio in result.values()), value)
+    return value
+
+
+ITEMS = [
+    Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
+    Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
+    Item(3, "bytes, 16 M elements, N=3", "within 2 % of 2(N-1) encoded sizes, no node above 1.05 of its share", bytes_on_the_wire),
+    Item(4, "transformers loads the export", "logits within 1e-4", transformers_loads),
+    Item(5, "simulator", "2,000 seeds without a broken invariant; ten mutants found", simulator),
+    Item(6, "killed processes", "equal digests, no gap, disjoint credit; a frozen node no longer than the deadline", kills),
+    Item(7, "late joiner, damaged files", "counts in a later step; fetched again elsewhere", joins_and_damage),
+    Item(8, "network namespaces", "three nodes train, one closed to incoming connections", namespaces),
+    Item(9, "strangers", "nothing delivered, under 2 MiB each", strangers),
+    Item(10, "resources", "disk <= quota over 200 steps, agent RssAnon < 512 MB, coordinator < 30 MB, no libtorch linked", resources),
+    Item(11, "mistakes", "code, exit status, fix, nothing lost", errors),
+    Item(12, "trainer against eager Python", "median ratio >= 1.0 in fp32 and bf16", trainer_speed),
+]
