@@ -136,8 +136,17 @@ Result<CertificateInfo> verify_service_chain(std::string_view service_pem, std::
     auto service = read_pem(service_pem);
     auto root = read_pem(root_pem);
     if (!service || !root) return fail(Errc::malformed, "no certificate in PEM");
-    auto root_info = info_of(root.get());
-    auto service_info = info_of(service.get());
+    return verify_native_chain(service.get(), root.get(), pin, now);
+}
+
+Result<CertificateInfo> native_certificate_info(void* x509) { return info_of(static_cast<X509*>(x509)); }
+
+Result<CertificateInfo> verify_native_chain(void* service_x509, void* root_x509, const RootPin& pin,
+                                            std::int64_t now) {
+    auto* service = static_cast<X509*>(service_x509);
+    auto* root = static_cast<X509*>(root_x509);
+    auto root_info = info_of(root);
+    auto service_info = info_of(service);
     if (!root_info) return root_info;
     if (!service_info) return service_info;
     if (to_pin(root_info->id) != pin)
@@ -145,8 +154,8 @@ Result<CertificateInfo> verify_service_chain(std::string_view service_pem, std::
                     "its root key is " + to_fingerprint_text(root_info->id.bytes) + ", expected " +
                         to_fingerprint_text(pin.bytes),
                     "check the fingerprint with the operator by another channel; nothing was sent");
-    bool is_signed = X509_verify(service.get(), X509_get0_pubkey(root.get())) == 1;
-    bool is_authority = X509_check_ca(service.get()) != 0;
+    bool is_signed = X509_verify(service, X509_get0_pubkey(root)) == 1;
+    bool is_authority = X509_check_ca(service) != 0;
     ERR_clear_error();
     if (!is_signed || is_authority)
         return fail(Errc::wrong_coordinator, "its service key is not signed by the pinned root key");

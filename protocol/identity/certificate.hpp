@@ -36,8 +36,13 @@ Result<CertificateInfo> parse_certificate(std::string_view pem);
 RootPin to_pin(const NodeId& root_id);
 
 /// Checks that `root` is the pinned one and signed `service`, and that `now` is in the validity of `service`.
-/// Errors: wrong_coordinator, with both fingerprints; malformed; token_expired never; bad_signature.
+/// Errors: wrong_coordinator, with both fingerprints; malformed.
 Result<CertificateInfo> verify_service_chain(std::string_view service_pem, std::string_view root_pem,
                                              const RootPin& pin, std::int64_t now);
+
+/// The same over OpenSSL's X509 pointers, for session/ only.
+Result<CertificateInfo> native_certificate_info(void* x509);
+Result<CertificateInfo> verify_native_chain(void* service_x509, void* root_x509, const RootPin& pin,
+                                            std::int64_t now);
 
 }  // namespace skerry
