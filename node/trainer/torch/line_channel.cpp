@@ -2,17 +2,12 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 namespace skerry::node {
-
-OwnedDescriptor::~OwnedDescriptor() {
-    if (value_ >= 0) ::close(value_);
-}
 
 Result<void> LineChannel::fill() {
     char data[16384];

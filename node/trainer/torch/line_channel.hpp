@@ -6,31 +6,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
+#include "node/trainer/descriptor.hpp"
 #include "protocol/base/result.hpp"
 
 namespace skerry::node {
 
 /// Longest line, newline included (docs/trainer-protocol.md, section 1).
 inline constexpr std::size_t kMaxTrainerLine = 65536;
-
-/// A descriptor that is closed when it goes away.
-class OwnedDescriptor {
-  public:
-    OwnedDescriptor() = default;
-    explicit OwnedDescriptor(int value) : value_(value) {}
-    OwnedDescriptor(OwnedDescriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
-    OwnedDescriptor& operator=(OwnedDescriptor&& other) noexcept {
-        std::swap(value_, other.value_);
-        return *this;
-    }
-    ~OwnedDescriptor();
-    int get() const { return value_; }
-
-  private:
-    int value_ = -1;
-};
 
 class LineChannel {
   public:

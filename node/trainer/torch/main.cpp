@@ -71,12 +71,12 @@ int serve(const Arguments& a) {
         return static_cast<int>(session.run());
     } catch (const std::bad_alloc&) {
         session.report(Errc::out_of_memory, "out of memory");
-        return static_cast<int>(TrainerExit::out_of_memory);
+        return static_cast<int>(ExitStatus::out_of_memory);
     } catch (const std::exception& e) {
         // ATen says "not enough memory" by an exception of its own.
         const bool memory = std::strstr(e.what(), "memory") != nullptr;
         session.report(memory ? Errc::out_of_memory : Errc::internal, e.what());
-        return static_cast<int>(memory ? TrainerExit::out_of_memory : TrainerExit::internal);
+        return static_cast<int>(memory ? ExitStatus::out_of_memory : ExitStatus::internal);
     }
 }
 
@@ -84,7 +84,7 @@ int run(int argc, char** argv) {
     const auto arguments = parse_arguments(argc, argv);
     if (!arguments) {
         std::cerr << kUsage;
-        return static_cast<int>(TrainerExit::usage);
+        return static_cast<int>(ExitStatus::usage);
     }
     if (arguments->version) {
         std::cout << "skerry-trainer " SKERRY_VERSION << std::endl;
@@ -95,7 +95,7 @@ int run(int argc, char** argv) {
             return run_oracle(arguments->oracle, arguments->threads, set_up_torch(arguments->threads));
         } catch (const std::exception& e) {
             std::cerr << "skerry-trainer --oracle: " << e.what() << std::endl;
-            return static_cast<int>(TrainerExit::internal);
+            return static_cast<int>(ExitStatus::internal);
         }
     }
     // The agent may have died before this line; then end of file on the socket ends us instead.

@@ -45,16 +45,16 @@ void Session::report(Errc code, const std::string& detail) {
     send("failed", {{"code", to_name(code)}, {"detail", detail.substr(0, 2048)}});
 }
 
-TrainerExit Session::run() {
+ExitStatus Session::run() {
     send("trainer", {{"version", kProtocolVersion}, {"name", "skerry-trainer " SKERRY_VERSION}, {"threads", threads_}});
     for (;;) {
         auto line = channel_.receive(training_ ? 0ms : 1000ms);
         if (!line) {
-            if (line.error().code == Errc::closed) return TrainerExit::asked;
+            if (line.error().code == Errc::closed) return ExitStatus::asked;
             report(line.error().code, line.error().detail);
-            return TrainerExit::protocol;
+            return ExitStatus::protocol;
         }
-        std::optional<TrainerExit> end;
+        std::optional<ExitStatus> end;
         if (*line)
             end = handle(**line);
         else if (training_)
@@ -65,13 +65,13 @@ TrainerExit Session::run() {
     }
 }
 
-std::optional<TrainerExit> Session::handle(const std::string& line) {
+std::optional<ExitStatus> Session::handle(const std::string& line) {
     const auto space = line.find(' ');
     const std::string verb = line.substr(0, space);
     const Json object = space == std::string::npos ? Json() : Json::parse(line.substr(space + 1), nullptr, false);
     if (verb.empty() || !object.is_object()) {
         report(Errc::malformed, "expected: verb {json}");
-        return TrainerExit::protocol;
+        return ExitStatus::protocol;
     }
     auto answer = dispatch(verb, object);
     if (!answer) {
@@ -79,13 +79,13 @@ std::optional<TrainerExit> Session::handle(const std::string& line) {
         // Weights or losses that are not finite cannot be trained on: the agent starts again from theta.
         if (answer.error().code == Errc::not_finite) {
             report(Errc::not_finite, answer.error().detail);
-            return TrainerExit::not_finite;
+            return ExitStatus::not_finite;
         }
         return std::nullopt;
     }
     (*answer)["verb"] = verb;
     send("ok", *answer);
-    if (quit_) return TrainerExit::asked;
+    if (quit_) return ExitStatus::asked;
     return std::nullopt;
 }
 
@@ -281,7 +281,7 @@ Session::Answer Session::generate(Fields& f) {
     auto source = weight_source(f);
     GenerateOrder order;
     const Json prompt = f.list("prompt");
-    order.count = static_cast<std::uint32_t>(f.count("count", 8192));
+    order.count = static_cast<std::uint32_t>(f.count("count", 4096));
     order.temperature = f.number("temperature");
     order.seed = f.count("seed");
     for (const Json& t : prompt) {
@@ -317,7 +317,7 @@ void Session::end_round(const char* why) {
     last_progress_ = Clock::now();
 }
 
-std::optional<TrainerExit> Session::train_some() {
+std::optional<ExitStatus> Session::train_some() {
     if (order_.max_steps != 0 && round_step_ == order_.max_steps) return end_round("steps"), std::nullopt;
     if (loop_->queued() == 0) return end_round("data"), std::nullopt;
     if (past_deadline()) return end_round("deadline"), std::nullopt;
@@ -330,7 +330,7 @@ std::optional<TrainerExit> Session::train_some() {
     auto step = loop_->step(lr);
     if (!step) {
         report(step.error().code, step.error().detail);
-        return step.error().code == Errc::not_finite ? TrainerExit::not_finite : TrainerExit::data;
+        return step.error().code == Errc::not_finite ? ExitStatus::not_finite : ExitStatus::data;
     }
     ++round_step_;
     round_tokens_ += loop_->delta().tokens - before;

@@ -13,7 +13,7 @@
 
 namespace skerry::node {
 
-enum class TrainerExit { asked = 0, internal = 1, usage = 2, not_finite = 3, protocol = 4, out_of_memory = 5, data = 6 };
+enum class ExitStatus { asked = 0, internal = 1, usage = 2, not_finite = 3, protocol = 4, out_of_memory = 5, data = 6 };
 
 class Session {
   public:
@@ -21,7 +21,7 @@ class Session {
         : channel_(socket), threads_(threads), setup_(setup) {}
 
     /// Until asked to quit, end of file, or a failure (which was reported in a `failed` line).
-    TrainerExit run();
+    ExitStatus run();
     /// For failures outside of `run`.
     void report(Errc code, const std::string& detail);
 
@@ -29,7 +29,7 @@ class Session {
     using Answer = Result<Json>;
     using Clock = std::chrono::steady_clock;
 
-    std::optional<TrainerExit> handle(const std::string& line);
+    std::optional<ExitStatus> handle(const std::string& line);
     Answer dispatch(const std::string& verb, const Json& object);
     Answer configure(Fields& f);
     Answer with_model(const std::string& verb, Fields& f);
@@ -43,7 +43,7 @@ class Session {
     Answer generate(Fields& f);
     Result<void> need(bool allowed_in_training, bool allowed_held);
 
-    std::optional<TrainerExit> train_some();
+    std::optional<ExitStatus> train_some();
     void end_round(const char* why);
     bool past_deadline() const;
     Clock::duration median_step() const;

@@ -1,0 +1,40 @@
+#pragma once
+// Reading what a trainer says: missing or mistyped fields read as a default. Internal to child_process.
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "node/trainer/round.hpp"
+#include "protocol/base/error.hpp"
+
+namespace skerry::node {
+
+inline std::uint64_t count_or(const nlohmann::json& object, const char* key, std::uint64_t otherwise) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : otherwise;
+}
+
+inline double number_or(const nlohmann::json& object, const char* key, double otherwise) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_number() ? found->get<double>() : otherwise;
+}
+
+inline std::string text_or(const nlohmann::json& object, const char* key) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+inline DeltaCounters counters_of(const nlohmann::json& object) {
+    return {count_or(object, "steps", 0), count_or(object, "sequences", 0), count_or(object, "tokens", 0),
+            number_or(object, "loss", 0)};
+}
+
+/// The code of that name; trainer_failed for a name we do not know.
+inline Errc errc_of(const std::string& name) {
+    for (int i = 0; i <= static_cast<int>(Errc::database_behind); ++i)
+        if (to_name(static_cast<Errc>(i)) == name) return static_cast<Errc>(i);
+    return Errc::trainer_failed;
+}
+
+}  // namespace skerry::node

@@ -1,0 +1,90 @@
+#include "node/trainer/train_config.hpp"
+
+#include <gtest/gtest.h>
+
+#include "node/model_folder/tensor_table.hpp"
+
+namespace skerry::node {
+namespace {
+
+TrainConfig wsd() {
+    TrainConfig c;
+    c.lr = 1.0;
+    c.min_lr = 0.1;
+    c.schedule = Schedule::wsd;
+    c.warmup_tokens = 100;
+    c.decay_tokens = 400;
+    c.total_tokens = 1000;
+    return c;
+}
+
+TEST(ScheduleTest, WsdWarmsUpStaysAndDecays) {
+    const auto c = wsd();
+    EXPECT_DOUBLE_EQ(learning_rate(c, 0), 0.0);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 50), 0.5);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 100), 1.0);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 600), 1.0);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 800), 0.55);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 1000), 0.1);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 5000), 0.1);
+}
+
+TEST(ScheduleTest, CosineFallsFromWarmUpToTotal) {
+    auto c = wsd();
+    c.schedule = Schedule::cosine;
+    EXPECT_DOUBLE_EQ(learning_rate(c, 100), 1.0);
+    EXPECT_NEAR(learning_rate(c, 550), 0.55, 1e-12);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 1000), 0.1);
+}
+
+TEST(TrainConfigTest, JsonComesBackEqual) {
+    auto c = wsd();
+    c.precision = Precision::bf16;
+    c.beta2 = 0.987654321;
+    auto back = parse_train_config(to_json(c));
+    ASSERT_TRUE(back) << back.error().detail;
+    EXPECT_EQ(*back, c);
+}
+
+TEST(TrainConfigTest, UnknownAndWrongValuesAreNamed) {
+    for (const char* bad : {R"({"total_tokens":9,"leaning_rate":1})", R"({"total_tokens":9,"batch":0})",
+                            R"({"total_tokens":9,"lr":"x"})", R"({"total_tokens":9,"schedule":"step"})",
+                            R"({"schedule":"wsd"})", "[]", "{"}) {
+        auto parsed = parse_train_config(bad);
+        ASSERT_FALSE(parsed) << bad;
+        EXPECT_EQ(parsed.error().code, Errc::config_invalid) << bad;
+    }
+}
+
+TEST(ModelConfigTest, JsonComesBackEqualAndForeignKeysAreRefused) {
+    ModelConfig c;
+    c.rope_theta = 500000.0;
+    c.num_attention_heads = 8;
+    c.num_key_value_heads = 2;
+    auto back = parse_model_config(to_json(c));
+    ASSERT_TRUE(back) << back.error().detail;
+    EXPECT_EQ(*back, c);
+    for (const char* bad : {R"({"n_layer":3})", R"({"hidden_act":"gelu"})", R"({"head_dim":7})",
+                            R"({"num_attention_heads":4,"num_key_value_heads":3})", R"({"hidden_size":99999999})"}) {
+        auto parsed = parse_model_config(bad);
+        ASSERT_FALSE(parsed) << bad;
+        EXPECT_EQ(parsed.error().code, Errc::config_invalid);
+    }
+}
+
+TEST(TensorTableTest, TheDemoModelHasNoGaps) {
+    const auto table = make_tensor_table(ModelConfig{});
+    EXPECT_EQ(table.elements, 836736U);
+    EXPECT_EQ(table.tensors.size(), 38U);
+    std::uint64_t at = 0;
+    for (const auto& t : table.tensors) {
+        EXPECT_EQ(t.offset, at) << t.name;
+        EXPECT_EQ(t.kind == TensorKind::ones, t.shape.size() == 1) << t.name;
+        EXPECT_EQ(t.init_scale > 0, t.kind == TensorKind::normal) << t.name;
+        at += t.elements;
+    }
+    EXPECT_EQ(at, table.elements);
+}
+
+}  // namespace
+}  // namespace skerry::node
