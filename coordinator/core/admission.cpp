@@ -1,0 +1,270 @@
+#include "coordinator/core/admission.hpp"
+
+#include <algorithm>
+
+#include "protocol/wire/limits.hpp"
+
+namespace skerry::coordinator {
+
+namespace {
+
+constexpr VersionRange kVersions{};
+constexpr std::size_t kMaxTokens = 4096;
+
+Refusal refusal_of(Errc code, std::string reason, std::string fix) {
+    return {code, std::move(reason), std::move(fix), 0};
+}
+
+std::string to_text(const VersionRange& v) {
+    return std::to_string(v.min >> 16) + "." + std::to_string(v.min & 0xFFFF) + " to " +
+           std::to_string(v.max >> 16) + "." + std::to_string(v.max & 0xFFFF);
+}
+
+template <class Fixed>
+std::optional<Fixed> fixed_of(const Bytes& bytes) {
+    Fixed out;
+    if (bytes.size() != out.bytes.size()) return {};
+    std::copy(bytes.begin(), bytes.end(), out.bytes.begin());
+    return out;
+}
+
+}  // namespace
+
+void Admission::hello(const HelloReceived& event) {
+    if (c_.sessions.contains(event.session)) return;  // a second Hello of one session says nothing new
+    if (auto refusal = check_versions(event.hello)) return refuse(event, *refusal);
+
+    if (Node* node = c_.find(event.node)) {
+        if (auto refusal = check_known(*node, event)) return refuse(event, *refusal);
+        if (auto refusal = check_history(event)) return refuse(event, *refusal);
+        const Hello& hello = event.hello;
+        const bool same_boot = !hello.boot.is_zero() && hello.boot == node->row.boot;
+        const bool adopted = node->row.boot.is_zero() && hello.incarnation_in_memory.value > 0;
+        if (same_boot || adopted) return resume(*node, event);
+        if (hello.incarnation_in_memory.value == 0) return fresh_process(*node, event);
+        return replaced(event);
+    }
+    auto token = check_token(event.hello, event.wall_unix_s);
+    if (auto* refusal = std::get_if<Refusal>(&token)) return refuse(event, *refusal);
+    if (auto refusal = check_history(event)) return refuse(event, *refusal);
+    admit(event, *std::get<TokenRow*>(token));
+}
+
+std::optional<Refusal> Admission::check_versions(const Hello& hello) const {
+    if (hello.versions.min > kVersions.max || hello.versions.max < kVersions.min)
+        return refusal_of(Errc::version_mismatch,
+                          "this coordinator speaks protocol " + to_text(kVersions) + ", the node speaks " +
+                              to_text(hello.versions),
+                          hello.versions.max < kVersions.min ? "install a newer skerry-node"
+                                                             : "install a newer skerry-coordinator");
+    if (!hello.run_name.empty() && hello.run_name != c_.manifest.name)
+        return refusal_of(Errc::no_such_run, "no run is called " + hello.run_name,
+                          "check the run's name in the token");
+    return {};
+}
+
+std::variant<TokenRow*, Refusal> Admission::check_token(const Hello& hello, std::int64_t wall_unix_s) {
+    const std::string ask = "ask the operator for a new token: skerry token create";
+    auto id = fixed_of<TokenId>(hello.token_id);
+    if (!id) return refusal_of(Errc::token_unknown, "the node is not known here and showed no token", ask);
+    auto at = c_.tokens.find(*id);
+    const bool known = at != c_.tokens.end() && at->second.kind == TokenKind::join &&
+                       at->second.hash == token_hash(hello.token_id, hello.token_secret);
+    if (!known) return refusal_of(Errc::token_unknown, "the token is not one of this run", ask);
+    TokenRow& token = at->second;
+    if (token.revoked) return refusal_of(Errc::token_unknown, "the token was revoked", ask);
+    if (token.not_after != 0 && wall_unix_s > token.not_after)
+        return refusal_of(Errc::token_expired, "the token has expired", ask);
+    if (token.uses_left == 0) return refusal_of(Errc::token_used_up, "the token was used as often as it allows", ask);
+    if (c_.nodes.size() >= kMaxNodes)
+        return refusal_of(Errc::refused, "the run has " + std::to_string(kMaxNodes) + " nodes", "");
+    return &token;
+}
+
+std::optional<Refusal> Admission::check_known(const Node& node, const HelloReceived& event) const {
+    if (node.row.state == NodeState::revoked)
+        return refusal_of(Errc::revoked, "this node was revoked" +
+                              (node.row.reason.empty() ? std::string() : ": " + node.row.reason),
+                          "ask the operator; a new identity needs a new token");
+    const Hello& hello = event.hello;
+    if (node.row.ticket.empty() || hello.ticket == node.row.ticket) return {};
+    auto id = fixed_of<TokenId>(hello.token_id);
+    auto at = id ? c_.tokens.find(*id) : c_.tokens.end();
+    if (at != c_.tokens.end() && !at->second.revoked &&
+        at->second.hash == token_hash(hello.token_id, hello.token_secret))
+        return {};
+    return refusal_of(Errc::token_unknown, "the node is known here but showed neither its ticket nor its token",
+                      "join again with a token");
+}
+
+std::optional<Refusal> Admission::check_history(const HelloReceived& event) {
+    const Hello& hello = event.hello;
+    const Node* node = c_.find(event.node);
+    const bool ahead = hello.head > c_.head || hello.seen_term > c_.term ||
+                       (node && hello.incarnation_in_memory > node->row.incarnation && !node->row.boot.is_zero());
+    if (ahead) {
+        c_.behind.insert(event.node);
+        c_.all_dirty = true;
+        c_.note(true, "database_behind", {{"node", event.node.short_hex()},
+                                          {"its_head", std::to_string(hello.head.value)},
+                                          {"our_head", std::to_string(c_.head.value)},
+                                          {"its_term", std::to_string(hello.seen_term.value)},
+                                          {"our_term", std::to_string(c_.term.value)}});
+        return refusal_of(Errc::database_behind,
+                          "this node knows step " + std::to_string(hello.head.value) + " and term " +
+                              std::to_string(hello.seen_term.value) + ", the coordinator's database is older",
+                          "the operator must rebuild the coordinator's database, or revoke this node");
+    }
+    c_.behind.erase(event.node);
+    auto h = c_.h_at(hello.head);
+    if (h && !hello.h_head.is_zero() && *h != hello.h_head)
+        return refusal_of(Errc::digest_mismatch, "the node's log differs from the run's at step " +
+                              std::to_string(hello.head.value),
+                          "remove the node's folder of this run and join again");
+    return {};
+}
+
+void Admission::admit(const HelloReceived& event, TokenRow& token) {
+    --token.uses_left;
+    c_.ops.push_back(op::PutToken{token});
+    Node& node = c_.nodes[event.node];
+    node.row.node = event.node;
+    node.row.key = event.key;
+    node.row.incarnation = Incarnation{event.hello.incarnation_on_disk.value + 1};
+    node.row.boot = event.hello.boot;
+    node.row.ticket = event.fresh_ticket;
+    c_.set_state(node, NodeState::joining, "");
+    attach(node, event);
+    welcome(node, event, false);
+}
+
+void Admission::fresh_process(Node& node, const HelloReceived& event) {
+    const bool disk_is_behind = event.hello.incarnation_on_disk < node.row.incarnation;
+    // Numbers never fall: a rebuilt database may know less than the node's disk.
+    node.row.incarnation =
+        std::max(node.row.incarnation, event.hello.incarnation_on_disk).next();
+    node.row.boot = event.hello.boot;
+    node.report.reset();
+    node.checked_vote.reset();
+    node.leaving = false;
+    if (node.session) end_session(*node.session, Replaced{});
+    const bool was_joining = node.row.state == NodeState::joining;
+    if (!was_joining && !node.current()) c_.set_state(node, NodeState::joining, "");
+    c_.requests.erase(event.node);
+    c_.ops.push_back(op::DropRequests{event.node});
+    c_.roster_changed = true;
+    attach(node, event);
+    welcome(node, event, disk_is_behind);
+}
+
+void Admission::resume(Node& node, const HelloReceived& event) {
+    const Hello& hello = event.hello;
+    if (node.row.boot.is_zero() || node.row.incarnation < hello.incarnation_in_memory) {
+        node.row.boot = hello.boot;
+        node.row.incarnation = std::max(node.row.incarnation, hello.incarnation_in_memory);
+        c_.roster_changed = true;
+    }
+    if (node.session) {
+        c_.out.push_back(Close{*node.session});
+        c_.sessions.erase(*node.session);
+    }
+    if (node.row.state == NodeState::away || node.row.state == NodeState::left ||
+        node.row.state == NodeState::leaving) {
+        node.leaving = false;
+        c_.set_state(node, NodeState::joining, "");
+    }
+    // A process that has not seen its first Welcome gets the same answer again.
+    const bool disk_is_behind = hello.incarnation_in_memory.value == 0 &&
+                                hello.incarnation_on_disk.next() < node.row.incarnation;
+    attach(node, event);
+    welcome(node, event, disk_is_behind);
+}
+
+void Admission::attach(Node& node, const HelloReceived& event) {
+    const Hello& hello = event.hello;
+    NodeRow& row = node.row;
+    const bool moved = row.addresses != hello.addresses;
+    if (moved || row.curve != hello.curve || row.name != hello.node_name || row.site != hello.site) {
+        row.addresses = hello.addresses;
+        row.curve = hello.curve;
+        row.name = hello.node_name;
+        row.site = hello.site;
+        c_.roster_changed = true;
+    }
+    if (row.ticket.empty()) row.ticket = event.fresh_ticket;
+    if (moved) row.reachable = false;
+    node.session = event.session;
+    node.heard = c_.now;
+    node.known_head = hello.head;
+    c_.sessions[event.session].node = event.node;
+    c_.save(node);
+    if (!row.addresses.empty())
+        c_.out.push_back(DialBack{event.node, row.incarnation, row.addresses});
+    c_.note(false, "session", {{"node", event.node.short_hex()}, {"name", row.name}, {"from", event.remote},
+                               {"incarnation", std::to_string(row.incarnation.value)},
+                               {"head", std::to_string(hello.head.value)}});
+}
+
+void Admission::welcome(Node& node, const HelloReceived& event, bool disk_is_behind) {
+    c_.flush_roster();
+    Welcome welcome;
+    welcome.version = std::min(kVersions.max, event.hello.versions.max);
+    welcome.run = c_.manifest.run;
+    welcome.term = c_.term;
+    welcome.incarnation = node.row.incarnation;
+    welcome.disk_is_behind = disk_is_behind;
+    welcome.ticket = node.row.ticket;
+    welcome.manifest = c_.run.manifest;
+    welcome.data_manifest = c_.run.data_manifest;
+    welcome.roster = c_.roster;
+    welcome.head = c_.head;
+    welcome.h_head = c_.h_head;
+    Session& session = c_.sessions[event.session];
+    session.roster_sent = c_.meta.epoch;
+    session.roster_sent_at = c_.now;
+    c_.send(event.session, std::move(welcome));
+}
+
+void Admission::end_session(SessionId session, ControlBody last) {
+    c_.send(session, std::move(last));
+    c_.out.push_back(Close{session});
+    c_.sessions.erase(session);
+}
+
+void Admission::refuse(const HelloReceived& event, Refusal refusal) {
+    c_.note(true, "refused", {{"node", event.node.short_hex()}, {"from", event.remote},
+                              {"code", std::string(to_name(refusal.code))}, {"reason", refusal.reason}});
+    c_.out.push_back(Send{event.session, {c_.manifest.run, c_.term, {}, 1, std::move(refusal)}});
+    c_.out.push_back(Close{event.session});
+}
+
+void Admission::replaced(const HelloReceived& event) {
+    c_.note(true, "replaced", {{"node", event.node.short_hex()}, {"from", event.remote}});
+    c_.out.push_back(Send{event.session, {c_.manifest.run, c_.term, {}, 1, Replaced{}}});
+    c_.out.push_back(Close{event.session});
+}
+
+std::optional<Error> Admission::create_token(const TokenRow& token) {
+    if (c_.tokens.contains(token.id)) return Error{Errc::already_exists, "a token with this id exists", ""};
+    if (c_.tokens.size() >= kMaxTokens)
+        return Error{Errc::refused, "the run has " + std::to_string(kMaxTokens) + " tokens", ""};
+    c_.tokens.emplace(token.id, token);
+    c_.ops.push_back(op::PutToken{token});
+    return {};
+}
+
+std::optional<Error> Admission::revoke_token(const TokenId& id) {
+    auto at = c_.tokens.find(id);
+    if (at == c_.tokens.end()) return Error{Errc::not_found, "no token " + id.hex(), "skerry token list"};
+    at->second.revoked = true;
+    c_.ops.push_back(op::PutToken{at->second});
+    return {};
+}
+
+std::vector<TokenRow> Admission::list_tokens() const {
+    std::vector<TokenRow> list;
+    for (const auto& [id, token] : c_.tokens) list.push_back(token);
+    return list;
+}
+
+}  // namespace skerry::coordinator

@@ -1,0 +1,278 @@
+#include "coordinator/core/orders.hpp"
+
+#include <algorithm>
+
+namespace skerry::coordinator {
+
+namespace {
+
+constexpr std::size_t kMaxHolders = 64;
+constexpr std::size_t kMaxWaiting = 16;
+constexpr Millis kRosterAgain{3000};
+
+std::uint64_t ms_between(Mono from, Mono to) {
+    return to > from ? static_cast<std::uint64_t>((to - from).count()) : 0;
+}
+
+std::string seconds(std::uint64_t ms) { return std::to_string((ms + 999) / 1000) + " s"; }
+
+}  // namespace
+
+void OrdersDesk::refresh_phases() {
+    for (auto& [id, node] : c_.nodes) {
+        std::string phase = phase_of(node);
+        if (phase == node.phase) continue;
+        node.phase = std::move(phase);
+        node.phase_since = c_.now;
+    }
+}
+
+void OrdersDesk::flush() {
+    for (auto& [id, session] : c_.sessions) {
+        Node* node = c_.find(session.node);
+        if (!node) continue;
+        if (!c_.all_dirty && !session.dirty && c_.now - session.orders_at < c_.config.heartbeat) continue;
+        session.dirty = false;
+        session.orders_at = c_.now;
+        c_.send(id, make(*node, session));
+    }
+    c_.all_dirty = false;
+}
+
+Orders OrdersDesk::make(Node& node, Session& session) const {
+    Orders o;
+    o.run_state = c_.meta.run_state;
+    o.head = c_.head;
+    o.h_head = c_.h_head;
+    o.tokens_committed = c_.tokens_committed;
+    o.epoch = c_.meta.epoch;
+    const bool stale = node.report && node.report->epoch < c_.meta.epoch;
+    const bool again = stale && c_.now - session.roster_sent_at >= kRosterAgain;
+    if (session.roster_sent < c_.meta.epoch || again) {
+        o.roster = c_.roster;
+        session.roster_sent = c_.meta.epoch;
+        session.roster_sent_at = c_.now;
+    }
+    if (c_.open) {
+        o.plan = PlanRef{c_.open->row.digest, {}};
+        if (session.plan_sent != c_.open->row.digest) o.plan->body = c_.open->row.body;
+        session.plan_sent = c_.open->row.digest;
+    }
+    o.leases = leases_of(node.row.node);
+    o.planned_participants = c_.planned_participants;
+    o.round_remaining_ms = round_remaining_ms();
+    o.edge_patience_ms = static_cast<std::uint64_t>(steps_.attempt_patience().count()) / 4;
+    o.floor = c_.floor;
+    o.data_ended = c_.ledger.available() == 0 && c_.ledger.leased() == 0;
+    o.requests = requests_for(node);
+    const bool fetches = node.known_head < c_.head || node.row.state == NodeState::joining || !o.requests.empty();
+    if (fetches) o.holders = holders(node.row.node);
+    o.dial = dial_list(node);
+    o.waiting_for = waiting_for();
+    o.hold_reason = c_.hold_reason;
+    o.next = next_text();
+    if (!c_.recent.empty() && node.known_head.next() == c_.head) o.decisions.push_back(c_.recent.back().record);
+    return o;
+}
+
+std::vector<LeaseInfo> OrdersDesk::leases_of(const NodeId& node) const {
+    std::vector<LeaseInfo> out;
+    for (LeaseId id : c_.ledger.held_by(node)) {
+        const LeaseRow& lease = *c_.ledger.find(id);
+        out.push_back({id, lease.lo, lease.hi, lease.done, c_.pinned(id)});
+    }
+    return out;
+}
+
+std::vector<OrderRequest> OrdersDesk::requests_for(const Node& node) const {
+    std::vector<OrderRequest> out;
+    if (node.reload && !node.reload->cleared) out.push_back({Ask::reload_state, node.reload->from});
+    if (!node.report) return out;
+    const auto& snapshots = node.report->snapshots;
+    const bool has = std::find(snapshots.begin(), snapshots.end(), c_.head) != snapshots.end();
+    const bool ended = c_.meta.run_state == RunState::stopped && !c_.open && c_.head.value > 0;
+    if (ended && !has && node.report->head == c_.head) out.push_back({Ask::write_snapshot, c_.head});
+    return out;
+}
+
+std::vector<Holder> OrdersDesk::holders(const NodeId& except) const {
+    std::vector<Holder> out;
+    for (const auto& [id, node] : c_.nodes) {
+        if (id == except || !node.current() || !node.report || c_.silent(node)) continue;
+        out.push_back({id, node.report->oldest_entry, node.report->head, node.report->snapshots});
+        if (out.size() == kMaxHolders) break;
+    }
+    return out;
+}
+
+std::vector<NodeId> OrdersDesk::dial_list(const Node& node) const {
+    std::vector<NodeId> out;
+    if (node.row.reachable) return out;
+    for (const auto& [id, other] : c_.nodes) {
+        const bool listed = other.row.state == NodeState::current || other.row.state == NodeState::joining;
+        if (id != node.row.node && listed && other.row.reachable) out.push_back(id);
+    }
+    return out;
+}
+
+std::uint64_t OrdersDesk::round_remaining_ms() const {
+    if (c_.meta.run_state != RunState::running) return static_cast<std::uint64_t>(c_.manifest.round_ms);
+    return ms_between(c_.now, c_.round_started + c_.round_length());
+}
+
+std::string OrdersDesk::phase_of(const Node& node) const {
+    switch (node.row.state) {
+        case NodeState::away: return "away";
+        case NodeState::left: return "left";
+        case NodeState::revoked: return "revoked";
+        default: break;
+    }
+    if (c_.silent(node)) return "silent";
+    if (!node.report) return "connecting";
+    const Report& r = *node.report;
+    if (node.reload && !node.reload->cleared) return "reload state";
+    if (node.row.state == NodeState::joining) return "catch up";
+    if (r.head < c_.head) return "apply";
+    if (c_.open && c_.open->is_member(node.row.node)) {
+        if (steps_.vote_of(node.row.node)) return "voted";
+        return r.exchange && r.exchange->results_need > 0 && r.exchange->results_have == r.exchange->results_need
+                   ? "write"
+                   : "exchange";
+    }
+    if (steps_.is_ready(node)) return "ready";
+    if (r.paused) return "paused";
+    if (r.trainer == TrainerPhase::starting) return "trainer starts";
+    if (r.trainer == TrainerPhase::failed) return "trainer failed";
+    return "train";
+}
+
+std::vector<WaitingFor> OrdersDesk::waiting_for() const {
+    std::vector<WaitingFor> out;
+    if (c_.meta.run_state != RunState::running && !c_.open) return out;
+    for (const auto& [id, node] : c_.nodes) {
+        const bool blocks = c_.open ? c_.open->is_member(id) && !steps_.vote_of(id)
+                                    : node.current() && !steps_.is_ready(node);
+        if (!blocks || out.size() == kMaxWaiting) continue;
+        out.push_back({id, node.phase, ms_between(node.phase_since, c_.now)});
+    }
+    return out;
+}
+
+std::string OrdersDesk::next_text() const {
+    const std::string step = std::to_string(c_.head.value);
+    if (!c_.behind.empty()) return "nothing, until the database is rebuilt";
+    if (c_.open) {
+        const std::string tail = c_.meta.run_state == RunState::running ? "" : ", then the run stands still";
+        return "step " + step + " is decided when its members have voted; checked again in " +
+               seconds(ms_between(c_.now, steps_.deadline())) + tail;
+    }
+    switch (c_.meta.run_state) {
+        case RunState::created: return "the run has not been started";
+        case RunState::paused: return "the run is paused";
+        case RunState::stopped: return "the run has ended: " + c_.meta.end_reason;
+        default: break;
+    }
+    if (!c_.round_running) return "the round begins when enough nodes are here";
+    const auto left = ms_between(c_.now, steps_.deadline());
+    if (left > 0) return "step " + step + " closes when all are ready, or with two thirds of them in " + seconds(left);
+    return "step " + step + " closes as soon as enough nodes are ready";
+}
+
+// ---------------------------------------------------------------------------------------------- status
+
+NodeStatus OrdersDesk::status_of(const Node& node) const {
+    NodeStatus s;
+    s.node = node.row.node;
+    s.name = node.row.name;
+    s.site = node.row.site;
+    s.state = node.leaving ? NodeState::leaving : node.row.state;
+    s.reason = node.row.reason;
+    s.connected = node.session.has_value();
+    s.silent = c_.silent(node);
+    s.leaving = node.leaving;
+    s.ready = steps_.is_ready(node);
+    s.voted = steps_.vote_of(node.row.node) != nullptr;
+    s.reachable = node.row.reachable;
+    s.incarnation = node.row.incarnation;
+    s.phase = node.phase;
+    s.phase_ms = ms_between(node.phase_since, c_.now);
+    s.heard_ms = ms_between(node.heard, c_.now);
+    s.head = node.known_head;
+    s.credited_tokens = node.row.credited_tokens;
+    for (LeaseId id : c_.ledger.held_by(node.row.node)) {
+        const LeaseRow& lease = *c_.ledger.find(id);
+        s.leased_sequences += lease.hi - lease.done;
+    }
+    if (!node.report) return s;
+    const Report& r = *node.report;
+    s.paused = r.paused;
+    s.disk_full = r.disk_full;
+    s.trainer = r.trainer;
+    s.inner_step = r.inner_step;
+    s.tokens_per_s = r.tokens_per_s;
+    s.loss = r.loss;
+    s.sent_bytes = r.sent_bytes;
+    s.received_bytes = r.received_bytes;
+    s.snapshots = r.snapshots;
+    return s;
+}
+
+RunStatus OrdersDesk::status(Mono now) const {
+    c_.now = std::max(c_.now, now);
+    RunStatus s;
+    s.run = c_.manifest.run;
+    s.name = c_.manifest.name;
+    s.run_state = c_.meta.run_state;
+    s.end_reason = c_.meta.end_reason;
+    s.term = c_.term;
+    s.epoch = c_.meta.epoch;
+    s.head = c_.head;
+    s.h_head = c_.h_head;
+    const bool stuck = !c_.hold_reason.empty();
+    static constexpr const char* kStates[] = {"", "created", "running", "paused", "stopped"};
+    s.phase = !c_.behind.empty() ? "behind" : stuck ? "hold" : c_.open ? "open" : "collect";
+    if (c_.meta.run_state != RunState::running && !c_.open && c_.behind.empty())
+        s.phase = kStates[static_cast<int>(c_.meta.run_state)];
+    if (c_.open) {
+        s.attempt = c_.open->row.attempt;
+        s.participants = static_cast<std::uint32_t>(c_.open->plan.participants.size());
+        s.members = static_cast<std::uint32_t>(c_.open->plan.members.size());
+    }
+    s.tokens_committed = c_.tokens_committed;
+    s.target_tokens = c_.manifest.target_tokens;
+    if (c_.committed_at.size() >= 2) {
+        const auto& [t0, n0] = c_.committed_at.front();
+        const auto& [t1, n1] = c_.committed_at.back();
+        if (t1 > t0) s.tokens_per_s = 1000.0 * static_cast<double>(n1 - n0) / static_cast<double>((t1 - t0).count());
+    }
+    s.loss = c_.last_loss;
+    s.round_remaining_ms = round_remaining_ms();
+    s.round_ms = ms_between(c_.round_started, c_.now);
+    s.min_nodes = c_.manifest.min_nodes;
+    s.durable_copies = c_.manifest.durable_copies;
+    s.hold_reason = c_.hold_reason;
+    s.next = next_text();
+    s.waiting_for = waiting_for();
+    for (const auto& [id, node] : c_.nodes) {
+        s.nodes.push_back(status_of(node));
+        if (!node.report || !node.report->heldout_loss) continue;
+        if (s.heldout_loss && node.report->heldout_step <= s.heldout_step) continue;
+        s.heldout_loss = node.report->heldout_loss;
+        s.heldout_step = node.report->heldout_step;
+    }
+    s.floor = c_.floor;
+    for (auto at = c_.digests.rbegin(); at != c_.digests.rend() && !s.agreed; ++at) {
+        if (auto value = membership_.agreed(at->first)) {
+            s.agreed = StateDigest{at->first, value->first};
+            s.agreed_by = value->second;
+        }
+    }
+    s.free_sequences = c_.ledger.available();
+    s.leased_sequences = c_.ledger.leased();
+    s.dropped_messages = c_.dropped;
+    s.superseded = c_.superseded;
+    s.withdrawn = c_.withdrawn;
+    return s;
+}
+
+}  // namespace skerry::coordinator

@@ -1,0 +1,121 @@
+#include "coordinator/store/sqlite_db.hpp"
+
+#include <sqlite3.h>
+
+#include "protocol/base/assert.hpp"
+
+namespace skerry::coordinator {
+
+Error sqlite_error(sqlite3* db) {
+    const int code = sqlite3_errcode(db);
+    const std::string text = std::string("database: ") + sqlite3_errmsg(db);
+    switch (code & 0xFF) {
+        case SQLITE_FULL:
+            return {Errc::disk_full, text, "free space on the coordinator's disk; it goes on by itself"};
+        case SQLITE_BUSY:
+        case SQLITE_LOCKED:
+            return {Errc::bad_state, text, "another skerry-coordinator has this database: stop it first"};
+        case SQLITE_CORRUPT:
+        case SQLITE_NOTADB: return {Errc::malformed, text, "restore the database from a backup, or rebuild it"};
+        case SQLITE_NOMEM: return {Errc::out_of_memory, text, ""};
+        case SQLITE_CANTOPEN:
+        case SQLITE_READONLY:
+        case SQLITE_PERM:
+        case SQLITE_IOERR: return {Errc::io_error, text, "check the coordinator's disk"};
+        default: return {Errc::internal, text, ""};
+    }
+}
+
+Query::~Query() {
+    if (!statement_) return;
+    sqlite3_reset(statement_);
+    sqlite3_clear_bindings(statement_);
+}
+
+Query& Query::bind(std::int64_t v) {
+    sqlite3_bind_int64(statement_, next_++, v);
+    return *this;
+}
+
+Query& Query::bind(ByteSpan blob) {
+    static constexpr char kNothing = 0;  // an empty blob is not NULL
+    const void* data = blob.empty() ? static_cast<const void*>(&kNothing) : blob.data();
+    sqlite3_bind_blob64(statement_, next_++, data, blob.size(), SQLITE_TRANSIENT);
+    return *this;
+}
+
+Query& Query::bind(const std::string& text) {
+    sqlite3_bind_text64(statement_, next_++, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+    return *this;
+}
+
+Result<int> Query::run() {
+    auto more = row();
+    if (!more) return fail(more.error());
+    return sqlite3_changes(db_);
+}
+
+Result<bool> Query::row() {
+    if (!statement_) return fail(sqlite_error(db_));
+    const int code = sqlite3_step(statement_);
+    if (code == SQLITE_ROW) return true;
+    if (code == SQLITE_DONE) return false;
+    return fail(sqlite_error(db_));
+}
+
+std::int64_t Query::integer(int column) { return sqlite3_column_int64(statement_, column); }
+
+Bytes Query::blob(int column) {
+    const auto* data = static_cast<const std::uint8_t*>(sqlite3_column_blob(statement_, column));
+    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(statement_, column));
+    return data ? Bytes(data, data + size) : Bytes();
+}
+
+std::string Query::text(int column) {
+    const auto* data = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+    return data ? std::string(data, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column)))
+                : std::string();
+}
+
+Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const std::filesystem::path& file) {
+    sqlite3* raw = nullptr;
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    const int code = sqlite3_open_v2(file.c_str(), &raw, flags, nullptr);
+    if (!raw) return fail(Errc::out_of_memory, "database: no memory for the connection");
+    std::unique_ptr<SqliteDb> db(new SqliteDb(raw));
+    if (code != SQLITE_OK) return fail(sqlite_error(raw));
+    sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+    sqlite3_busy_timeout(raw, 0);
+    // The first write takes the lock for good: a second process is refused, and no shared memory is needed.
+    auto set = db->script(
+        "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+        "PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
+        "BEGIN IMMEDIATE; COMMIT;");
+    if (!set) return fail(set.error());
+    return db;
+}
+
+SqliteDb::~SqliteDb() {
+    for (auto& [sql, statement] : statements_) sqlite3_finalize(statement);
+    const int code = sqlite3_close(db_);
+    SKERRY_ASSERT(code == SQLITE_OK);
+}
+
+Query SqliteDb::query(std::string_view sql) {
+    auto at = statements_.find(sql);
+    if (at == statements_.end()) {
+        sqlite3_stmt* statement = nullptr;
+        sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &statement,
+                           nullptr);
+        if (!statement) return Query(db_, nullptr);
+        at = statements_.emplace(sql, statement).first;
+    }
+    return Query(db_, at->second);
+}
+
+Result<void> SqliteDb::script(const char* sql) {
+    if (sqlite3_exec(db_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) return fail(sqlite_error(db_));
+    return {};
+}
+
+}  // namespace skerry::coordinator

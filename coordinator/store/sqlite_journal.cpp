@@ -1,0 +1,175 @@
+#include "coordinator/store/sqlite_journal.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "coordinator/store/sqlite_rows.hpp"
+#include "protocol/base/thread_home.hpp"
+#include "protocol/wire/canonical.hpp"
+#include "protocol/wire/limits.hpp"
+#include "schema.hpp"
+
+namespace skerry::coordinator {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::int64_t kSchemaVersion = 1;
+
+Fail os_error(const std::string& what) {
+    const Errc code = errno == ENOSPC || errno == EDQUOT ? Errc::disk_full : Errc::io_error;
+    return fail(code, what + ": " + std::strerror(errno));
+}
+
+Result<void> sync_path(const fs::path& path, int flags) {
+    const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
+    if (fd < 0) return os_error("open " + path.string());
+    const int done = ::fsync(fd);
+    const int kept = errno;
+    ::close(fd);
+    errno = kept;
+    if (done != 0) return os_error("fsync " + path.string());
+    return {};
+}
+
+/// Rolls back unless it was committed.
+class Transaction {
+  public:
+    explicit Transaction(SqliteDb& db) : db_(db) {}
+    ~Transaction() {
+        if (open_) (void)db_.script("ROLLBACK");
+    }
+    Transaction(const Transaction&) = delete;
+    Transaction& operator=(const Transaction&) = delete;
+    Result<void> begin() {
+        auto r = db_.script("BEGIN IMMEDIATE");
+        open_ = r.has_value();
+        return r;
+    }
+    Result<void> commit() {
+        auto r = db_.script("COMMIT");
+        if (r) open_ = false;
+        return r;
+    }
+
+  private:
+    SqliteDb& db_;
+    bool open_ = false;
+};
+
+Result<void> fill_new(SqliteDb& db, const RunRow& run) {
+    Transaction tx(db);
+    if (auto r = tx.begin(); !r) return r;
+    if (auto r = db.script(kSchema); !r) return r;
+    if (auto r = db.script("PRAGMA user_version = 1; INSERT INTO meta VALUES (1, 0, 0, 1, 0, 1, '')"); !r) return r;
+    {
+        auto q = db.query("INSERT INTO run VALUES (1, ?, ?)");
+        q.bind(run.manifest).bind(run.data_manifest);
+        if (auto r = q.run(); !r) return fail(r.error());
+    }
+    return tx.commit();
+}
+
+Result<void> check_whole(SqliteDb& db) {
+    auto version = db.query("PRAGMA user_version");
+    if (auto found = version.row(); !found) return fail(found.error());
+    if (version.integer(0) != kSchemaVersion)
+        return fail(Errc::version_mismatch,
+                    "the database has schema " + std::to_string(version.integer(0)) + ", this program knows " +
+                        std::to_string(kSchemaVersion),
+                    "use the skerry-coordinator that made it, or a newer one");
+    auto check = db.query("PRAGMA quick_check(1)");
+    if (auto found = check.row(); !found) return fail(found.error());
+    if (check.text(0) != "ok")
+        return fail(Errc::malformed, "the database is damaged: " + check.text(0), "restore it from a backup, or rebuild it");
+    return {};
+}
+
+}  // namespace
+
+struct SqliteJournal::Db {
+    std::unique_ptr<SqliteDb> sqlite;
+    ThreadHome home;
+};
+
+SqliteJournal::SqliteJournal(std::unique_ptr<Db> db) : db_(std::move(db)) {}
+SqliteJournal::~SqliteJournal() = default;
+
+Result<std::unique_ptr<SqliteJournal>> SqliteJournal::create(const fs::path& file, const RunRow& run) {
+    if (auto manifest = parse_manifest(run.manifest); !manifest) return fail(manifest.error());
+    std::error_code ignored;
+    if (fs::exists(file, ignored)) return fail(Errc::already_exists, file.string() + " exists");
+    // Made beside it and then linked: a half-made database is never found under its name.
+    const fs::path fresh = file.string() + ".new";
+    for (const char* suffix : {"", "-wal", "-shm", "-journal"}) fs::remove(fresh.string() + suffix, ignored);
+    const int fd = ::open(fresh.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) return os_error("create " + fresh.string());
+    ::close(fd);
+    {
+        auto db = SqliteDb::open(fresh);
+        if (!db) return fail(db.error());
+        if (auto r = fill_new(**db, run); !r) return fail(r.error());
+    }  // closing writes the log back into the file
+    if (auto r = sync_path(fresh, O_RDONLY); !r) return fail(r.error());
+    if (::link(fresh.c_str(), file.c_str()) != 0) {
+        if (errno == EEXIST) return fail(Errc::already_exists, file.string() + " exists");
+        return os_error("link " + file.string());
+    }
+    ::unlink(fresh.c_str());
+    const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+    if (auto r = sync_path(folder, O_RDONLY | O_DIRECTORY); !r) return fail(r.error());
+    return open(file);
+}
+
+Result<std::unique_ptr<SqliteJournal>> SqliteJournal::open(const fs::path& file) {
+    std::error_code ignored;
+    if (!fs::exists(file, ignored))
+        return fail(Errc::not_found, "no database " + file.string(), "skerry-coordinator init, then skerry run create");
+    auto db = SqliteDb::open(file);
+    if (!db) return fail(db.error());
+    if (auto r = check_whole(**db); !r) return fail(r.error());
+    auto state = std::make_unique<Db>();
+    state->sqlite = std::move(*db);
+    return std::unique_ptr<SqliteJournal>(new SqliteJournal(std::move(state)));
+}
+
+Result<Image> SqliteJournal::load() {
+    db_->home.check();
+    return load_image(*db_->sqlite);
+}
+
+Result<void> SqliteJournal::apply(const Tx& tx) {
+    db_->home.check();
+    SqliteDb& db = *db_->sqlite;
+    Transaction transaction(db);
+    if (auto r = transaction.begin(); !r) return r;
+    const bool claims = !tx.ops.empty() && std::holds_alternative<op::ClaimTerm>(tx.ops.front());
+    if (!claims) {
+        auto q = db.query("SELECT term FROM meta WHERE term = ?");
+        q.bind(tx.term);
+        auto mine = q.row();
+        if (!mine) return fail(mine.error());
+        if (!*mine)
+            return fail(Errc::stale, "another coordinator has taken over: the stored term is not " +
+                                         std::to_string(tx.term.value));
+    }
+    for (const Op& op : tx.ops)
+        if (auto r = apply_op(db, op); !r) return r;
+    return transaction.commit();
+}
+
+Result<std::vector<SignedDecision>> SqliteJournal::decisions(Step from, std::uint32_t max) {
+    db_->home.check();
+    return load_decisions(*db_->sqlite, from, max, kMaxFrame / 2);
+}
+
+Result<RunRow> SqliteJournal::run_row() {
+    db_->home.check();
+    return load_run(*db_->sqlite);
+}
+
+}  // namespace skerry::coordinator
