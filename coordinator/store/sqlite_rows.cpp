@@ -178,7 +178,7 @@ Result<void> put(SqliteDb& db, const op::PutPlan& o) {
     const PlanRow& p = o.plan;
     auto logged = db.query(
         "INSERT INTO plan_log SELECT ?1, ?2, ?3, ?4, NULL, '' WHERE "
-        "?1 = (SELECT count(*) FROM decision) AND "
+        "?1 = (SELECT coalesce(max(step) + 1, 0) FROM decision) AND "
         "?3 > (SELECT coalesce(max(attempt), 0) FROM plan_log WHERE step = ?1) AND "
         "?2 >= (SELECT coalesce(max(term), 0) FROM plan_log WHERE step = ?1)");
     logged.bind(p.step).bind(p.term).bind(p.attempt).bind(p.digest);
@@ -203,7 +203,7 @@ Result<void> put(SqliteDb& db, const op::PutDecision& o) {
     const DecisionRow& d = o.decision;
     auto q = db.query(
         "INSERT INTO decision SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM plan "
-        "WHERE step = ?1 AND term = ?3 AND attempt = ?4 AND digest = ?5 AND ?1 = (SELECT count(*) FROM decision)");
+        "WHERE step = ?1 AND term = ?3 AND attempt = ?4 AND digest = ?5 AND ?1 = (SELECT coalesce(max(step) + 1, 0) FROM decision)");
     q.bind(d.step).bind(static_cast<int>(d.kind)).bind(d.term).bind(d.attempt).bind(d.plan_digest);
     q.bind(d.tokens_after).bind(d.h_after).bind(d.record.decision.body).bind(d.record.decision.signature);
     q.bind(to_blob(d.record.voters));
@@ -300,11 +300,11 @@ Result<void> load_meta(SqliteDb& db, Image& image) {
 }
 
 Result<void> load_steps(SqliteDb& db, Image& image) {
-    auto head = db.query("SELECT count(*) FROM decision");
+    auto head = db.query("SELECT coalesce(max(step) + 1, 0) FROM decision");
     if (auto found = head.row(); !found) return fail(found.error());
     image.head = head.strong<Step>(0);
 
-    auto decisions = db.query("SELECT * FROM decision WHERE step + 64 >= (SELECT count(*) FROM decision) ORDER BY step");
+    auto decisions = db.query("SELECT * FROM decision WHERE step + 64 >= (SELECT coalesce(max(step) + 1, 0) FROM decision) ORDER BY step");
     if (auto r = each(decisions, [&](Query& q) { image.decisions.push_back(decision_of(q)); }); !r) return r;
 
     auto plan = db.query("SELECT step, term, attempt, epoch, digest, body FROM plan");
