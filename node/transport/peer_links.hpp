@@ -97,12 +97,14 @@ class PeerLinks {
     bool send_chunk(const NodeId& peer, Bytes envelope, std::shared_ptr<const Bytes> chunk);
 
     PeerTraffic traffic(const NodeId& peer) const;
+    /// Bytes that TCP has received on the peer's open connections, chunks under way included; 0 if there is none.
+    std::uint64_t wire_received(const NodeId& peer) const;
+    /// Of all peers since the start, also those that are gone.
     PeerTraffic total_traffic() const { return total_; }
     const PeerLinksCounters& counters() const { return counters_; }
 
   private:
-    struct Peer;
-    struct Impl;
+    class Impl;
     PeerTraffic total_;
     PeerLinksCounters counters_;
     std::unique_ptr<Impl> impl_;
