@@ -4,7 +4,6 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <optional>
@@ -12,6 +11,7 @@
 
 #include "node/transport/zmq_link.hpp"
 #include "protocol/base/log.hpp"
+#include "protocol/base/task_group.hpp"
 
 namespace skerry::node {
 namespace {
@@ -63,7 +63,7 @@ class PeerLinks::Impl : public ZmqLinkEvents {
           keys_(keys),
           config_(std::move(config)),
           events_(events),
-          idle_(executor) {}
+          tasks_(executor) {}
 
     Result<std::uint16_t> bind();
     Task<> run();
@@ -84,7 +84,6 @@ class PeerLinks::Impl : public ZmqLinkEvents {
     void on_route_lost(ZmqLink& link, const Route& route) override;
 
   private:
-    void spawn(Task<> task);
     void start_dialler(Peer& peer);
     void stop_dialler(Peer& peer);
     Task<> dial(NodeId node, std::shared_ptr<Dialler> dialler);
@@ -106,27 +105,17 @@ class PeerLinks::Impl : public ZmqLinkEvents {
     CurveKeyPair keys_;
     PeerLinksConfig config_;
     PeerLinksEvents& events_;
-    asio::steady_timer idle_;
+    TaskGroup tasks_;
     std::shared_ptr<ZmqLink> listener_;
     std::map<NodeId, Peer> peers_;
     std::map<const ZmqLink*, NodeId> diallers_;
     std::map<Route, NodeId> routes_;
     std::set<int> accepted_;  ///< descriptors of the listener's open connections
     std::set<Route> dead_;
-    int active_ = 0;
     bool stopping_ = false;
 };
 
 // ------------------------------------------------------------------------------------------- life
-
-void PeerLinks::Impl::spawn(Task<> task) {
-    ++active_;
-    asio::co_spawn(executor_, std::move(task), [this](std::exception_ptr error) {
-        --active_;
-        idle_.cancel();
-        if (error) std::rethrow_exception(error);
-    });
-}
 
 Result<std::uint16_t> PeerLinks::Impl::bind() {
     if (!config_.listen) return std::uint16_t{0};
@@ -138,25 +127,19 @@ Result<std::uint16_t> PeerLinks::Impl::bind() {
     if (!port) return port;
     listener_ = std::make_shared<ZmqLink>(executor_, std::move(*socket), std::move(*monitor), true,
                                           config_.outbox_bytes, *this);
-    spawn(listener_->run());
+    tasks_.spawn(listener_->run());
     return port;
 }
 
 Task<> PeerLinks::Impl::run() {
     co_await asio::this_coro::throw_if_cancelled(false);
-    for (;;) {
-        idle_.expires_at(asio::steady_timer::time_point::max());
-        co_await idle_.async_wait(no_throw);
-        auto state = co_await asio::this_coro::cancellation_state;
-        if (state.cancelled() != asio::cancellation_type::none) break;
-    }
+    asio::steady_timer forever(executor_, asio::steady_timer::time_point::max());
+    co_await forever.async_wait(no_throw);
     stopping_ = true;
     if (listener_) listener_->stop();
     for (auto& [node, peer] : peers_) stop_dialler(peer);
-    while (active_ > 0) {
-        idle_.expires_after(std::chrono::milliseconds(50));
-        co_await idle_.async_wait(no_throw);
-    }
+    tasks_.cancel();
+    co_await tasks_.join();
     listener_.reset();
     peers_.clear();
 }
@@ -205,8 +188,8 @@ void PeerLinks::Impl::start_dialler(Peer& peer) {
     diallers_[link.get()] = peer.target.node;
     // The task holds the link: it lives until its coroutine has ended.
     auto hold = [](std::shared_ptr<ZmqLink> held) -> Task<> { co_await held->run(); };
-    spawn(hold(link));
-    spawn(dial(peer.target.node, peer.dialler));
+    tasks_.spawn(hold(link));
+    tasks_.spawn(dial(peer.target.node, peer.dialler));
 }
 
 void PeerLinks::Impl::stop_dialler(Peer& peer) {
@@ -219,6 +202,7 @@ void PeerLinks::Impl::stop_dialler(Peer& peer) {
 
 /// Connects to the peer's addresses in turn until one of them works; libzmq retries the current one by itself.
 Task<> PeerLinks::Impl::dial(NodeId node, std::shared_ptr<Dialler> dialler) {
+    co_await asio::this_coro::throw_if_cancelled(false);
     std::string endpoint;
     std::size_t turn = 0;
     for (;;) {

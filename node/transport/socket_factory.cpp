@@ -121,9 +121,15 @@ Result<ZmqSocket> make_monitor(ZmqContext& context, ZmqSocket& watched) {
     if (!socket) return socket;
     Options options(socket->native());
     options.number(ZMQ_LINGER, 0);
-    if (zmq_connect(socket->native(), endpoint.c_str()) != 0)
+    if (zmq_connect(socket->native(), endpoint.c_str()) != 0) {
+        stop_monitor(watched);
         return fail(zmq_error("cannot connect to " + endpoint));
+    }
     return finish(std::move(*socket), options);
+}
+
+void stop_monitor(ZmqSocket& watched) {
+    if (watched.native() != nullptr) zmq_socket_monitor(watched.native(), nullptr, 0);
 }
 
 Result<ZmqSocket> make_zap_socket(ZmqContext& context) {

@@ -26,7 +26,9 @@ Result<ZmqSocket> make_dialler(ZmqContext& context, const CurveKeyPair& own, con
 /// DEALER without any key (the self-test shows that it is refused).
 Result<ZmqSocket> make_keyless_dialler(ZmqContext& context);
 /// PAIR that hears about connections of `watched`: accepted, handshake done or failed, disconnected, retried.
+/// Call stop_monitor before it is closed: libzmq's I/O thread waits for ever on a monitor that nobody reads.
 Result<ZmqSocket> make_monitor(ZmqContext& context, ZmqSocket& watched);
+void stop_monitor(ZmqSocket& watched);
 /// REP bound where libzmq looks for the authenticator of this context.
 Result<ZmqSocket> make_zap_socket(ZmqContext& context);
 

@@ -101,6 +101,7 @@ ZmqLink::ZmqLink(asio::any_io_executor executor, ZmqSocket socket, ZmqSocket mon
       wake_(executor) {}
 
 ZmqLink::~ZmqLink() {
+    stop_monitor(socket_);
     socket_fd_.release();  // libzmq's, only borrowed
     monitor_fd_.release();
 }
@@ -141,6 +142,7 @@ bool ZmqLink::queue_chunk(const Route& route, Bytes envelope, std::shared_ptr<co
 /// swallow the edge. So: work until nothing moves, ask for the state as the very last call, and only then sleep.
 Task<> ZmqLink::run() {
     auto executor = co_await asio::this_coro::executor;
+    co_await asio::this_coro::throw_if_cancelled(false);
     while (!stopping_) {
         woken_ = false;
         int budget = kMessagesPerWake;
@@ -155,6 +157,8 @@ Task<> ZmqLink::run() {
             continue;
         }
         co_await sleep();
+        auto state = co_await asio::this_coro::cancellation_state;
+        if (state.cancelled() != asio::cancellation_type::none) stopping_ = true;
     }
 }
 

@@ -61,7 +61,7 @@ class ZmqLink {
             std::size_t outbox_bytes, ZmqLinkEvents& events);
     ~ZmqLink();
 
-    /// Moves frames both ways until stop(). The only code that touches the socket.
+    /// Moves frames both ways until stop() or cancelled. The only code that touches the socket.
     Task<> run();
     void stop();
     /// After the socket was used from outside (connect, disconnect): looks at it again.
