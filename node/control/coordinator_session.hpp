@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +14,10 @@
 #include "protocol/base/thread_home.hpp"
 #include "protocol/identity/certificate.hpp"
 #include "protocol/wire/messages.hpp"
+
+namespace skerry {
+class ControlStream;
+}
 
 namespace skerry::node {
 
@@ -27,10 +30,9 @@ struct CoordinatorPeer {
 };
 
 struct CoordinatorSessionConfig {
-    std::chrono::milliseconds dial_patience{5000};     ///< name, TCP and TLS together, for each address
-    std::chrono::milliseconds welcome_patience{10000};
-    std::chrono::milliseconds silence_patience{10000}; ///< Orders come every second
-    std::chrono::milliseconds backoff_first{200};      ///< doubled up to backoff_most, each drawn from [1/2, 1] of it
+    std::chrono::milliseconds dial_patience{5000};     ///< name, TCP and TLS together
+    std::chrono::milliseconds silence_patience{10000}; ///< the coordinator sends Orders every second
+    std::chrono::milliseconds backoff_first{200};      ///< doubled up to backoff_most; each drawn from its upper half
     std::chrono::milliseconds backoff_most{5000};
     std::size_t outbox_messages = 256;                 ///< a queued Report is replaced by a newer one
 };
@@ -39,13 +41,13 @@ struct CoordinatorSessionConfig {
 class CoordinatorEvents {
   public:
     virtual ~CoordinatorEvents() = default;
-    /// Called at each dial: where this node stands now.
-    virtual Hello make_hello() = 0;
-    /// The session is open. `service` is the coordinator's key: it signs rosters and decisions.
-    virtual void on_welcome(const Welcome& welcome, const PublicKey& service) = 0;
-    virtual void on_message(const ControlMessage& message) = 0;
-    /// The session ended, or a dial failed; the next one follows by itself after `retry_in`. For `status`.
-    virtual void on_lost(const Error& why, std::chrono::milliseconds retry_in) = 0;
+    /// The coordinator has proved the pinned root: say Hello. `service` is its key, which signs rosters and
+    /// decisions.
+    virtual void on_session(const PublicKey& service) = 0;
+    /// Also Welcome, Refusal and Replaced: what they mean is for the core to say.
+    virtual void on_message(ControlMessage message) = 0;
+    /// An open session ended (`was_open`), or a dial failed; the next dial follows by itself after `retry_in`.
+    virtual void on_lost(const Error& why, std::chrono::milliseconds retry_in, bool was_open) = 0;
 };
 
 /// Belongs to the io thread.
@@ -54,41 +56,37 @@ class CoordinatorSession {
     CoordinatorSession(asio::any_io_executor executor, CoordinatorPeer peer, CoordinatorSessionConfig config,
                        CoordinatorEvents& events);
 
-    /// Dials, says Hello, moves messages both ways, dials again. Returns only when cancelled (Errc::cancelled), or
-    /// when the coordinator's answer will not change by itself: the refusal's code and fix (token_*, revoked,
-    /// version_mismatch, wrong_coordinator, no_such_run, run_ended), or `replaced`.
-    Task<Result<void>> run();
+    /// Dials, moves messages both ways, dials again, until cancelled.
+    Task<> run();
 
-    /// Queues a message for the open session, in the envelope of its Welcome. False: no session, or the outbox is
-    /// full; states are repeated anyway, so nobody needs to retry.
-    bool send(ControlBody body);
+    /// Queues a message for the open session. False: no session, or the outbox is full; states are repeated anyway,
+    /// so nobody needs to retry. What is queued when the session ends is dropped.
+    bool send(ControlMessage message);
+
+    /// Ends the session, or cuts the pause before the next dial short. The back-off goes on until a Welcome.
+    void redial(std::string reason);
 
     bool is_open() const { return open_; }
     std::uint64_t dials() const { return dials_; }
 
   private:
-    struct Wire;
-    Task<Result<void>> session();
-    Task<Result<void>> pump_in(Wire& wire);
-    Task<Result<void>> pump_out(Wire& wire);
-    std::chrono::milliseconds next_backoff();
+    Task<Error> session();
+    Task<Result<void>> pump_in(ControlStream& stream);
+    Task<Result<void>> pump_out(ControlStream& stream);
+    std::chrono::milliseconds next_pause();
 
+    asio::any_io_executor executor_;
     CoordinatorPeer peer_;
     CoordinatorSessionConfig config_;
     CoordinatorEvents& events_;
-    asio::steady_timer wake_;
-    std::deque<ControlBody> outbox_;
-    RunId run_;
-    Term term_;
-    Incarnation incarnation_;
-    std::uint64_t seq_ = 0;
+    asio::steady_timer wake_;   ///< something to send, or to end
+    asio::steady_timer pause_;  ///< before the next dial
+    std::deque<ControlMessage> outbox_;
+    std::optional<std::string> redial_;
     std::uint64_t dials_ = 0;
     unsigned failures_ = 0;
     bool open_ = false;
     ThreadHome home_;
 };
-
-/// Whether dialling again can help.
-bool is_final(Errc code);
 
 }  // namespace skerry::node

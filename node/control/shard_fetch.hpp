@@ -2,7 +2,6 @@
 // Data shards: by hash, from the coordinator, on a TLS connection of their own, into the cache folder.
 
 #include <filesystem>
-#include <functional>
 
 #include "node/control/coordinator_session.hpp"
 
@@ -27,11 +26,11 @@ struct ShardFetchConfig {
 class ShardFetch {
   public:
     ShardFetch(asio::any_io_executor io, asio::any_io_executor disk, CoordinatorPeer peer, std::filesystem::path folder,
-               std::function<Hello()> make_hello, ShardFetchConfig config = {});
+               RunId run, ShardFetchConfig config = {});
 
     /// The path of the verified file; fetches what is missing, from where an earlier try ended. A connection that is
     /// lost is dialled again. Errors: refusals as in CoordinatorSession; disk_full, io_error; digest_mismatch if the
-    /// coordinator itself has other bytes, twice; cancelled.
+    /// coordinator itself has other bytes, twice.
     Task<Result<std::filesystem::path>> fetch(ShardInfo shard);
 
     /// Without a network: whether the file is there and whole. Runs on the calling thread; reads all of it.
@@ -48,7 +47,7 @@ class ShardFetch {
     asio::any_io_executor disk_;
     CoordinatorPeer peer_;
     std::filesystem::path folder_;
-    std::function<Hello()> make_hello_;
+    RunId run_;
     ShardFetchConfig config_;
     std::uint64_t fetched_bytes_ = 0;
     std::uint64_t corrupted_ = 0;

@@ -1,0 +1,133 @@
+#pragma once
+// The data plane under the core: carries out its actions on pieces, and turns what peers send into events.
+//
+//   peer -> PeerLinks -> envelope parsed -> PeerIn | DataIn, the chunk held under a handle
+//   VerifyChunk -> codec thread: proof or signature, form, finiteness; then into its file -> Done(verdict)
+//   Serve -> codec thread: read, checked against its leaf -> envelope and chunk to the transport -> Done
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "node/core/actions.hpp"
+#include "node/exchange/piece_files.hpp"
+#include "node/transport/peer_links.hpp"
+#include "protocol/identity/keys.hpp"
+
+namespace skerry::node {
+
+class RunStore;
+
+struct EngineCounters {
+    std::uint64_t dropped_other_run = 0;
+    std::uint64_t dropped_malformed = 0;  ///< envelopes that do not parse, chunks of another size than announced
+    std::uint64_t dropped_memory = 0;     ///< chunks beyond the bound on unjudged bytes
+    std::uint64_t chunks_stored = 0;
+    std::uint64_t chunks_bad = 0;
+    std::uint64_t chunks_served = 0;
+    std::uint64_t pieces_reduced = 0;
+};
+
+/// Belongs to the io thread; touches no file there. Every action with an `op` is answered by one Done, also when
+/// the link or the run folder is gone.
+///
+/// Memory: bytes that wait for a verdict are bounded (`unjudged_bytes`); a peer can send only what was asked for,
+/// and what nobody asked for is dropped by the core at once.
+class Engine final : public PeerLinksEvents {
+  public:
+    struct Parts {
+        asio::any_io_executor io;
+        asio::any_io_executor disk;   ///< one thread: what changes the log
+        asio::any_io_executor codec;  ///< any number of threads
+        ZmqContext* zmq = nullptr;
+        ZapHandler* zap = nullptr;
+        CurveKeyPair curve;
+        PeerLinksConfig links;
+        KeyPair key;                        ///< signs results and votes
+        std::function<void(Event)> report;  ///< io thread; may call perform() from inside
+        std::size_t unjudged_bytes = 96U << 20;
+    };
+
+    explicit Engine(Parts parts);
+    ~Engine() override;
+
+    /// Opens the listening socket; answers its port (0: none wanted). Errors: port_in_use.
+    Result<std::uint16_t> bind();
+    /// Moves bytes until cancelled; reports Traffic once a second. On return the sockets are closed.
+    Task<> run();
+
+    /// The run folder, once there is one. Before it, actions that need it are answered with bad_state.
+    void set_store(std::shared_ptr<RunStore> store);
+
+    void perform(const SetPeers& action);
+    void perform(const SendPeer& action);
+    void perform(const Serve& action);
+    void perform(const VerifyChunk& action);
+    void perform(const DropChunk& action);
+    void perform(const FollowPlan& action);
+    void perform(const OpenStaging& action);
+    void perform(const DropStaging& action);
+    void perform(const DropContributions& action);
+    void perform(const ReducePiece& action);
+    void perform(const WritePrepared& action);
+    void perform(const AppendEntry& action);
+    void perform(const AdoptSnapshot& action);
+    void perform(const DropSnapshot& action);
+
+    const EngineCounters& counters() const { return counters_; }
+    const PeerLinks& links() const { return *links_; }
+
+    // PeerLinksEvents
+    void on_message(const NodeId& from, Bytes envelope, Bytes chunk) override;
+    void on_link(const NodeId& peer, bool up) override;
+    void on_room(const NodeId& peer) override;
+
+  private:
+    struct Held {
+        Data envelope;
+        std::shared_ptr<const Bytes> bytes;
+    };
+    /// A piece that was read and waits for room in the transport.
+    struct Loaded {
+        OpId op;
+        Bytes envelope;
+        std::shared_ptr<const Bytes> chunk;
+    };
+    struct PeerState {
+        std::deque<Loaded> loaded;
+        std::optional<OpId> sending;  ///< with the transport, not yet taken
+        std::uint64_t wire = 0;       ///< bytes seen by TCP at the last tick
+        std::uint64_t delivered = 0;  ///< of whole messages, likewise
+        std::uint64_t down_ticks = 0;
+    };
+
+    void finish(OpId op, Result<Answer> result);
+    /// Runs `work` on the codec or disk executor and finishes `op` with what it returns.
+    void run_codec(OpId op, std::function<Result<Answer>()> work);
+    void run_disk(OpId op, std::function<Result<Answer>()> work);
+    void on_data(const NodeId& from, Data envelope, Bytes chunk);
+    void serve_loaded(const NodeId& peer, Loaded loaded);
+    void push_loaded(const NodeId& peer);
+    void fail_serves(const NodeId& peer);
+    void note_progress();
+
+    Parts parts_;
+    std::unique_ptr<PeerLinks> links_;
+    std::shared_ptr<PieceFiles> files_;  ///< null until set_store
+    RunId run_;
+    asio::steady_timer tick_;
+    std::map<ChunkHandle, Held> held_;
+    std::size_t held_bytes_ = 0;
+    ChunkHandle next_handle_;
+    std::map<NodeId, PeerState> peers_;
+    EngineCounters counters_;
+    bool stopping_ = false;
+};
+
+}  // namespace skerry::node
