@@ -19,6 +19,7 @@ struct DecisionRow {
     Step rollback_to;
     std::uint64_t tokens_after = 0;
     Digest h_after;
+    Digest body;  ///< SHA-256 of the decision body
     std::uint64_t offset = 0;  ///< of the record's payload
     std::uint32_t bytes = 0;
 };

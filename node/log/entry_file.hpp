@@ -6,6 +6,7 @@
 //   72 plan body, then for each piece leaf (32) and owner's signature (64), then SHA-256 of everything above;
 //   then, from the next multiple of 4096 on, the chunks: piece p at p x the size of a full chunk.
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -91,10 +92,11 @@ class StagedEntry {
     /// errors  not_found: not here yet.
     Result<ResultPiece> read(PieceIndex piece) const;
 
-    /// Writes head and table, fsyncs, and renames the file to `final_path`. Returns the root.
-    /// errors  bad_state: pieces are missing; disk_full, io_error: not durable, the file stays temporary.
+    /// Writes head and table, fsyncs, and renames the file to `final_path`. Returns the root. One thread.
+    /// errors  bad_state: pieces are missing; disk_full, io_error: not durable, the file stays temporary. After a
+    ///         failed fsync it never becomes durable.
     Result<Digest> finish(const fs::path& final_path);
-    /// Deletes the file if it is still temporary; for a plan that was superseded.
+    /// Deletes the file if it is still temporary; for a plan that was superseded. Readers may go on.
     void discard();
 
   private:
@@ -114,11 +116,12 @@ class StagedEntry {
     Plan plan_;
     Bytes plan_body_;
     Digest plan_digest_;
-    File file_;  ///< its descriptor outlives the rename; guarded by mutex_ only where the path changes
-    mutable std::mutex mutex_;  ///< guards rows_, have_, finished_: the codec and disk threads and readers meet here
+    File file_;  ///< its descriptor outlives the rename
+    mutable std::mutex mutex_;  ///< guards rows_ and have_: the codec and disk threads and readers meet here
     std::vector<Row> rows_;
     std::uint32_t have_ = 0;
-    bool finished_ = false;
+    std::atomic<bool> finished_ = false;
+    bool sync_failed_ = false;
 };
 
 }  // namespace skerry::node

@@ -62,8 +62,6 @@ class MappedFile {
     /// here, not a SIGBUS later. A file of another size is made anew.
     static Result<MappedFile> open(const fs::path& path, std::uint64_t bytes);
     std::span<std::uint8_t> bytes() const { return {data_, size_}; }
-    /// Tells the kernel that these pages are not needed soon; their content stays in the file.
-    void release(std::uint64_t offset, std::uint64_t bytes) const;
 
   private:
     std::uint8_t* data_ = nullptr;
@@ -87,7 +85,9 @@ Result<void> rename_durably(const fs::path& from, const fs::path& to);
 Result<void> write_durably(const fs::path& path, ByteSpan bytes);
 Result<Bytes> read_whole(const fs::path& path, std::uint64_t limit);
 /// Removes a file or a tree; absent is fine.
-Result<void> remove_all(const fs::path& path);
+Result<void> remove_tree(const fs::path& path);
+/// Disk space of a file, and of all files under a folder; 0 for what is not there.
+std::uint64_t bytes_of(const fs::path& file);
 std::uint64_t bytes_under(const fs::path& folder);
 
 /// A small file that says what it is and whether it is whole: tag, zero byte, u64 length, payload, SHA-256 of all that.

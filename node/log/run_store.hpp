@@ -3,9 +3,13 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "node/compress/codec.hpp"
@@ -97,6 +101,7 @@ class RunStore {
 
     // ---- decisions and entries ----------------------------------------------------------------------------
 
+    /// For the thread that appends.
     const DecisionLog& decisions() const { return decisions_; }
     /// Appends decision k = decisions().next(), fsynced. `chain` is checked: h_after must follow from h_k.
     /// Signatures are the caller's to check. errors  stale: not the next one; digest_mismatch: wrong chain.
@@ -155,11 +160,14 @@ class RunStore {
     Result<SnapshotInfo> write_snapshot();
     /// Complete snapshots, ascending by step.
     std::vector<SnapshotInfo> snapshots() const;
+    /// Reads all of it. A damaged one is removed: digest_mismatch.
     Result<void> verify_snapshot(Step step);
 
-    /// A block by hash: leaf of a kept snapshot, root (gives the leaf list) of a snapshot part or an entry, plan
-    /// digest (plan body), state digest (gives StateRoots). With a zero id: the StateRoots of snapshot `step`.
-    Result<Bytes> read_block(const ObjectRef& object) const;
+    /// A block by hash: leaf of a kept snapshot, root of a snapshot's part (gives the leaf list; of one piece root and
+    /// leaf are the same, and it gives the piece), state digest (gives StateRoots); and of step `object.step` the root
+    /// of the entry (leaf list) or the plan digest (plan body). With a zero id: the StateRoots of snapshot `step`.
+    /// errors  not_found; digest_mismatch: damaged here (a damaged snapshot is then forgotten).
+    Result<Bytes> read_block(const ObjectRef& object);
 
     /// Opens (or resumes) the fetch of S_step from peers.
     Result<std::unique_ptr<SnapshotFetch>> fetch_snapshot(Step step, const Digest& state_digest, ByteSpan state_roots);
@@ -171,18 +179,72 @@ class RunStore {
     std::uint64_t disk_bytes() const;
 
   private:
-    struct Base;   // where a replay starts
-    struct Route;  // and what it applies
+    struct Route;  // where a replay starts and what it applies
+    enum class BlockPart : std::uint8_t { roots, theta, m };
+    struct BlockPlace {
+        Step snapshot;
+        BlockPart part = BlockPart::roots;
+        std::optional<PieceIndex> piece;  // none: the leaf list
+    };
+    using Lock = std::lock_guard<std::mutex>;
+
     RunStore(std::filesystem::path folder, const Manifest& manifest);
+    Result<void> open_files();
+    Result<void> check_manifest();
+    void remove_temporary_files() const;
+    Result<void> find_prepared();
+    void find_snapshots();
+    void find_contributions();
+
+    fs::path entry_path(Step k) const;
+    fs::path prepared_path(const PreparedEntry& entry) const;
+    fs::path snapshot_path(Step k) const;
+    ContributionForm form_for(Step step) const;
+    std::optional<DecisionRow> row(Step k) const;
+    Result<std::shared_ptr<const EntryReader>> open_entry(Step k) const;
+    Result<std::shared_ptr<const EntryReader>> cached_reader(const fs::path& path) const;
+    void forget_reader(const fs::path& path) const;
+    void set_entry_aside(Step k);
+    void set_snapshot_aside(Step k);
+    void remove_prepared(Step step, const Digest* keep_plan);
+
+    Route route_to(Step target) const;
+    Result<void> trust_mark();
+    Result<void> start_from(const Route& route);
+    Result<void> apply_row(const DecisionRow& row);
+    Result<void> apply_chunks(const EntryReader& entry, const OuterHyper& hyper);
+    void add_snapshot(Snapshot snapshot);
+    std::shared_ptr<const Snapshot> find_snapshot(Step step) const;
+    void index_snapshots();  // with mutex_ held
+    Result<Bytes> read_snapshot_block(const BlockPlace& place) const;
 
     std::filesystem::path folder_;
     Manifest manifest_;
     Digest run_digest_;
     PieceGrid grid_;
     const Codec* codec_ = nullptr;
+    std::uint32_t layout_id_ = 0;
+    Step first_;
+    bool seeded_ = true;  ///< S_first follows from the manifest
     NodeFiles files_;
+    FolderLock lock_;
     StateFiles state_;
+
+    /// Guards everything below: bookkeeping that the disk and codec threads share. Held for moments, but for the
+    /// fsync of a decision record. The bytes themselves are read and written outside it.
+    mutable std::mutex mutex_;
     DecisionLog decisions_;
+    std::optional<Step> state_step_;
+    std::uint64_t tokens_ = 0;
+    std::optional<std::pair<Step, Digest>> last_digest_;
+    std::set<Step> entries_;
+    std::vector<PreparedEntry> prepared_;
+    std::map<Step, std::shared_ptr<StagedEntry>> staged_;
+    mutable std::map<fs::path, std::shared_ptr<const EntryReader>> readers_;
+    std::map<Step, std::shared_ptr<const Snapshot>> snapshots_;
+    std::unordered_map<Digest, BlockPlace> blocks_;
+    std::shared_ptr<const OwnContribution> own_;
+    std::map<std::pair<Step, Digest>, std::shared_ptr<GatheredContribution>> gathered_;
 };
 
 }  // namespace skerry::node

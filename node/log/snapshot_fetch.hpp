@@ -17,7 +17,7 @@ class SnapshotFetch {
     static Result<std::unique_ptr<SnapshotFetch>> open(const fs::path& folder, Step step, const Digest& state_digest,
                                                        ByteSpan state_roots, const PieceGrid& grid);
 
-    /// Blocks to ask for now, at most `count`, without those in `asked`-for order: the same list until they arrive.
+    /// Blocks to ask for now, at most `count`: the same ones until they arrive.
     std::vector<Digest> wanted(std::size_t count) const;
     /// True if the block was wanted and is now on disk; false if it was not (a repeat).
     /// errors  digest_mismatch: bytes are not what their hash says: ask another peer; disk_full, io_error.

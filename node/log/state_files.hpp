@@ -45,14 +45,12 @@ class StateFiles {
     std::span<float> momentum() const;  ///< [P] float32
     int theta_descriptor() const { return theta_descriptor_.descriptor(); }
 
-    /// Reads everything once; pages are released behind the reader when the state is large.
+    /// Reads everything once.
     StateLeaves leaves() const;
 
     std::optional<StateMark> mark() const;
     Result<void> write_mark(const StateMark& mark);
     Result<void> clear_mark();
-    /// Lets the kernel take back the pages of a window of both.
-    void release(std::uint64_t first_element, std::uint64_t elements) const;
 
   private:
     fs::path folder_;

@@ -1,0 +1,204 @@
+// The state in the mapped files: from a mark, a snapshot or the seed, and forward along the log.
+
+#include <algorithm>
+
+#include "node/log/run_store.hpp"
+#include "node/outer/outer_optimizer.hpp"
+#include "protocol/base/log.hpp"
+
+namespace skerry::node {
+
+struct RunStore::Route {
+    enum class Start { none, current, snapshot, seed };
+    Start start = Start::none;
+    Step base;
+    std::vector<DecisionRow> steps;  // to apply, in order; no rollbacks among them
+    MissingParts missing;
+};
+
+std::optional<Step> RunStore::state_step() const {
+    Lock lock(mutex_);
+    return state_step_;
+}
+
+std::uint64_t RunStore::tokens() const {
+    Lock lock(mutex_);
+    return tokens_;
+}
+
+/// Walks back from `target` to something that holds a whole state. A rollback at step k means that S_{k+1} is S_j, so
+/// the walk goes on at j.
+RunStore::Route RunStore::route_to(Step target) const {
+    Route route;
+    Lock lock(mutex_);
+    for (Step at = target;;) {
+        route.base = at;
+        if (state_step_ == at) route.start = Route::Start::current;
+        else if (snapshots_.contains(at)) route.start = Route::Start::snapshot;
+        else if (at == first_ && seeded_) route.start = Route::Start::seed;
+        if (route.start != Route::Start::none) break;
+        const DecisionRow* found = at > first_ ? decisions_.row(Step{at.value - 1}) : nullptr;
+        if (found == nullptr) {
+            if (at > first_) route.missing.decisions_from = decisions_.next();
+            else route.missing.base = true;
+            break;
+        }
+        if (found->kind == EntryKind::rollback) {
+            if (found->rollback_to >= at) {  // cannot be decided; keeps a hostile record from looping us
+                route.missing.base = true;
+                break;
+            }
+            at = found->rollback_to;
+            continue;
+        }
+        if (found->kind == EntryKind::commit && !entries_.contains(found->step)) route.missing.entries.push_back(found->step);
+        route.steps.push_back(*found);
+        at = found->step;
+    }
+    std::reverse(route.steps.begin(), route.steps.end());
+    std::reverse(route.missing.entries.begin(), route.missing.entries.end());
+    return route;
+}
+
+MissingParts RunStore::missing_for(Step target) const { return route_to(target).missing; }
+
+/// After a restart: the mapped files count only if they give the digest that the mark names.
+Result<void> RunStore::trust_mark() {
+    if (state_step()) return {};
+    auto mark = state_.mark();
+    if (!mark) return {};
+    if (state_.leaves().roots(mark->roots.tokens) != mark->roots) {
+        log_warn("log.state_not_trusted", {{"step", std::to_string(mark->step.value)}});
+        return state_.clear_mark();
+    }
+    Lock lock(mutex_);
+    state_step_ = mark->step;
+    tokens_ = mark->roots.tokens;
+    last_digest_ = {mark->step, digest_of(mark->roots)};
+    return {};
+}
+
+Result<void> RunStore::start_from(const Route& route) {
+    if (route.start == Route::Start::current) return {};
+    {
+        Lock lock(mutex_);
+        state_step_.reset();
+    }
+    auto cleared = state_.clear_mark();
+    if (!cleared) return cleared;
+    std::uint64_t tokens = 0;
+    if (route.start == Route::Start::seed) {
+        fill_initial_state(manifest_, grid_, state_);
+    } else {
+        auto snapshot = find_snapshot(route.base);
+        if (!snapshot) return fail(Errc::not_found, "snapshot " + std::to_string(route.base.value) + " went away");
+        auto loaded = snapshot->load_into(state_);
+        if (!loaded) {
+            if (loaded.error().code == Errc::digest_mismatch) set_snapshot_aside(route.base);
+            return loaded;
+        }
+        tokens = snapshot->info().roots.tokens;
+    }
+    Lock lock(mutex_);
+    state_step_ = route.base;
+    tokens_ = tokens;
+    return {};
+}
+
+Result<void> RunStore::load_state(Step target) {
+    auto trusted = trust_mark();
+    if (!trusted) return trusted;
+    for (;;) {
+        Route route = route_to(target);
+        if (!route.missing.nothing())
+            return fail(Errc::not_found, "S_" + std::to_string(target.value) + " cannot be built from this disk");
+        auto started = start_from(route);
+        if (!started) {
+            bool other_way = started.error().code == Errc::digest_mismatch || started.error().code == Errc::not_found;
+            if (other_way) continue;  // that snapshot is gone now; an older one may do
+            return started;
+        }
+        for (const DecisionRow& step : route.steps) {
+            auto applied = apply_row(step);
+            if (!applied) return applied;
+        }
+        // A route that ends in a rollback ends at an older number with the content of the target.
+        Lock lock(mutex_);
+        if (state_step_ != target) last_digest_.reset();
+        state_step_ = target;
+        return {};
+    }
+}
+
+Result<void> RunStore::apply(Step k) {
+    if (state_step() != k)
+        return fail(Errc::bad_state, "the state is not S_" + std::to_string(k.value));
+    auto decided = row(k);
+    if (!decided) return fail(Errc::not_found, "step " + std::to_string(k.value) + " is not decided here");
+    if (decided->kind == EntryKind::rollback) return load_state(k.next());
+    return apply_row(*decided);
+}
+
+Result<void> RunStore::apply_row(const DecisionRow& decided) {
+    Step k = decided.step;
+    std::shared_ptr<const EntryReader> entry;
+    if (decided.kind == EntryKind::commit) {
+        auto opened = open_entry(k);
+        if (!opened) {
+            if (opened.error().code == Errc::digest_mismatch || opened.error().code == Errc::malformed) set_entry_aside(k);
+            return fail(opened.error());
+        }
+        entry = *opened;
+    }
+    auto cleared = state_.clear_mark();  // from here on the files are no known state
+    if (!cleared) return cleared;
+    {
+        Lock lock(mutex_);
+        state_step_.reset();
+        last_digest_.reset();
+    }
+    if (entry) {
+        auto applied = apply_chunks(*entry, decided.outer);
+        if (!applied) {
+            if (applied.error().code != Errc::io_error) set_entry_aside(k);
+            return applied;
+        }
+    }
+    Lock lock(mutex_);
+    state_step_ = k.next();
+    tokens_ = decided.tokens_after;
+    return {};
+}
+
+Result<void> RunStore::apply_chunks(const EntryReader& entry, const OuterHyper& hyper) {
+    std::vector<float> mean(grid_.size(PieceIndex{0}));
+    for (std::uint32_t p = 0; p < grid_.count(); ++p) {
+        PieceIndex piece{p};
+        auto result = entry.read(piece);
+        if (!result) return fail(result.error());
+        auto valid = codec_->validate(chunk_place(layout_id_, grid_, entry.plan().step, piece), result->chunk);
+        if (!valid) return valid;
+        std::span<float> window = std::span(mean).first(grid_.size(piece));
+        codec_->decode(result->chunk, window);
+        apply_outer_step(state_.theta().subspan(grid_.first(piece), grid_.size(piece)),
+                         state_.momentum().subspan(grid_.first(piece), grid_.size(piece)), window, hyper);
+    }
+    return {};
+}
+
+Result<Digest> RunStore::digest_state() {
+    std::optional<Step> step = state_step();
+    if (!step) return fail(Errc::bad_state, "there is no state to digest");
+    {
+        Lock lock(mutex_);
+        if (last_digest_ && last_digest_->first == *step) return last_digest_->second;
+    }
+    StateRoots roots = state_.leaves().roots(tokens());
+    auto marked = state_.write_mark({*step, roots});
+    if (!marked) return fail(marked.error());
+    Lock lock(mutex_);
+    last_digest_ = {*step, digest_of(roots)};
+    return last_digest_->second;
+}
+
+}  // namespace skerry::node
