@@ -1,0 +1,106 @@
+#include "node/data/data_manifest.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "node/data/token_shard.hpp"
+
+namespace skerry::node {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kSchema = "skerry.data/1";
+
+Fail invalid(const std::string& what) { return fail(Errc::data_invalid, "data manifest: " + what); }
+
+bool plain_name(const std::string& name) {
+    return !name.empty() && name.size() <= 200 && name[0] != '.' &&
+           name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == std::string::npos;
+}
+
+Result<DataShard> parse_shard(const Json& json, std::size_t index) {
+    const std::string where = "shard " + std::to_string(index) + ": ";
+    if (!json.is_object()) return invalid(where + "not an object");
+    const auto text = [&](const char* key) {
+        const auto found = json.find(key);
+        return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+    };
+    const auto count = [&](const char* key) {
+        const auto found = json.find(key);
+        return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : ~std::uint64_t{0};
+    };
+    DataShard out;
+    out.file = text("file");
+    if (!plain_name(out.file)) return invalid(where + "bad file name");
+    const std::string split = text("split");
+    if (split != "train" && split != "held_out") return invalid(where + "split is neither train nor held_out");
+    out.held_out = split == "held_out";
+    out.tokens = count("tokens");
+    out.bytes = count("bytes");
+    if (out.tokens == 0 || out.tokens > kMaxShardTokens) return invalid(where + "bad token count");
+    if (out.bytes != kShardHeaderBytes + 2 * out.tokens) return invalid(where + "bytes do not fit the tokens");
+    auto digest = parse_fixed_hex<Digest>(text("sha256"));
+    if (!digest) return invalid(where + "bad sha256");
+    out.sha256 = *digest;
+    return out;
+}
+
+}  // namespace
+
+std::uint64_t DataManifest::tokens(bool held_out) const {
+    std::uint64_t sum = 0;
+    for (const auto& s : shards)
+        if (s.held_out == held_out) sum += s.tokens;
+    return sum;
+}
+
+std::uint64_t DataManifest::sequences(bool held_out, std::uint32_t seq) const {
+    std::uint64_t sum = 0;
+    for (const auto& s : shards)
+        if (s.held_out == held_out) sum += sequences_in(s.tokens, seq);
+    return sum;
+}
+
+std::string to_json(const DataManifest& manifest) {
+    Json json;
+    json["schema"] = kSchema;
+    json["tokenizer"] = manifest.tokenizer;
+    json["vocab_size"] = manifest.vocab_size;
+    json["shards"] = Json::array();
+    for (const auto& s : manifest.shards) {
+        Json shard;
+        shard["file"] = s.file;
+        shard["split"] = s.held_out ? "held_out" : "train";
+        shard["tokens"] = s.tokens;
+        shard["bytes"] = s.bytes;
+        shard["sha256"] = s.sha256.hex();
+        json["shards"].push_back(std::move(shard));
+    }
+    return json.dump(1) + "\n";
+}
+
+Result<DataManifest> parse_data_manifest(ByteSpan bytes) {
+    if (bytes.size() > kMaxDataManifestBytes) return fail(Errc::too_large, "data manifest over 16 MiB");
+    const Json json = Json::parse(as_text(bytes), nullptr, false);
+    if (!json.is_object()) return invalid("not a JSON object");
+    if (json.value("schema", Json()) != kSchema) return invalid("schema is not skerry.data/1");
+    DataManifest out;
+    const auto tokenizer = json.find("tokenizer");
+    if (tokenizer == json.end() || *tokenizer != "byte") return invalid("tokenizer is not byte");
+    const auto vocab = json.find("vocab_size");
+    if (vocab == json.end() || *vocab != 256) return invalid("vocab_size of the byte tokenizer is 256");
+    const auto shards = json.find("shards");
+    if (shards == json.end() || !shards->is_array() || shards->empty() || shards->size() > kMaxShards)
+        return invalid("expected 1 to 65536 shards");
+    for (std::size_t i = 0; i < shards->size(); ++i) {
+        auto shard = parse_shard((*shards)[i], i);
+        if (!shard) return fail(shard.error());
+        if (!out.shards.empty() && out.shards.back().held_out && !shard->held_out)
+            return invalid("training shards come first");
+        out.shards.push_back(std::move(*shard));
+    }
+    if (out.tokens(false) == 0) return invalid("no training shard");
+    return out;
+}
+
+}  // namespace skerry::node

@@ -1,0 +1,44 @@
+#pragma once
+// What a data folder contains: manifest.json beside its token shards. Parsing is pure and safe on foreign bytes.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "protocol/base/bytes.hpp"
+#include "protocol/base/ids.hpp"
+#include "protocol/base/result.hpp"
+
+namespace skerry::node {
+
+inline constexpr std::size_t kMaxDataManifestBytes = 16U << 20;
+inline constexpr std::size_t kMaxShards = 65536;
+
+struct DataShard {
+    std::string file;  ///< name inside the folder
+    bool held_out = false;
+    std::uint64_t tokens = 0;
+    std::uint64_t bytes = 0;  ///< of the file: 1024 + 2 * tokens
+    Digest sha256;            ///< of the file
+    friend bool operator==(const DataShard&, const DataShard&) = default;
+};
+
+/// Training shards first, then held-out ones; a shard's index is its id.
+struct DataManifest {
+    std::string tokenizer = "byte";
+    std::uint32_t vocab_size = 256;
+    std::vector<DataShard> shards;
+
+    std::uint64_t tokens(bool held_out) const;
+    /// Sequences of `seq` tokens in the training (or held-out) shards.
+    std::uint64_t sequences(bool held_out, std::uint32_t seq) const;
+    friend bool operator==(const DataManifest&, const DataManifest&) = default;
+};
+
+/// The bytes of manifest.json; equal manifests give equal bytes, whose SHA-256 names the data in a run.
+std::string to_json(const DataManifest& manifest);
+
+/// Errors: data_invalid (with the place), too_large.
+Result<DataManifest> parse_data_manifest(ByteSpan json);
+
+}  // namespace skerry::node
