@@ -85,7 +85,7 @@ def prose(size, seed=1):
 
 def trainer_program():
     """The trainer of the tests: a short Python script that speaks the line protocol, or SKERRY_TEST_TRAINER."""
-    return os.environ.get("SKERRY_TEST_TRAINER", str(ROOT / "tests" / "support" / "py_trainer.py"))
+    return os.environ.get("SKERRY_TEST_TRAINER", str(ROOT / "tests" / "support" / "synthetic_trainer"))
 
 
 class ProcessTest(unittest.TestCase):
