@@ -25,6 +25,7 @@ Result<ControlMessage> parse_frame(ByteSpan frame, std::size_t limit) {
     if (frame.size() > limit)
         return fail(Errc::too_large,
                     "frame of " + std::to_string(frame.size()) + " bytes, limit " + std::to_string(limit));
+    silence_protobuf();
     auto scanned = scan_message(frame, kControlFrameRule);
     if (!scanned) return fail(scanned.error());
     v1::ControlFrame in;

@@ -204,12 +204,12 @@ Blame read(FieldReader& in, const v1::Blame& m) {
 }
 
 AdminRequest read(FieldReader& in, const v1::AdminRequest& m) {
-    return {m.id(), in.text(m.verb(), kMaxName), in.text(m.json(), kMaxAdminJson),
+    return {m.id(), in.text(m.verb(), kMaxName), in.json(m.json(), kMaxAdminJson),
             in.bytes(m.data(), kMaxAdminBlockBytes), in.bytes(m.token_id(), 64), in.bytes(m.token_secret(), 64)};
 }
 
 AdminReply read(FieldReader& in, const v1::AdminReply& m) {
-    return {m.id(), parse_errc(m.code()).value_or(Errc::internal), m.ok(), in.text(m.json(), kMaxAdminJson)};
+    return {m.id(), parse_errc(m.code()).value_or(Errc::internal), m.ok(), in.json(m.json(), kMaxAdminJson)};
 }
 
 }  // namespace

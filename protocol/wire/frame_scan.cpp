@@ -1,5 +1,7 @@
 #include "protocol/wire/frame_scan.hpp"
 
+#include <google/protobuf/stubs/logging.h>
+
 #include <algorithm>
 #include <array>
 
@@ -97,6 +99,14 @@ Result<void> scan_message(ByteSpan bytes, const MessageRule& rule) {
         if (!inner) return inner;
     }
     return {};
+}
+
+void silence_protobuf() {
+    static const bool done = [] {
+        google::protobuf::SetLogHandler(nullptr);
+        return true;
+    }();
+    (void)done;
 }
 
 }  // namespace skerry

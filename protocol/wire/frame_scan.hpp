@@ -27,4 +27,8 @@ struct MessageRule {
 /// too_large for a list beyond its count. Recursion ends where the rules do.
 Result<void> scan_message(ByteSpan bytes, const MessageRule& rule);
 
+/// Protobuf prints a line on stderr for some of what it refuses: whoever connects could fill our log. Call before
+/// parsing; the first call takes its log away.
+void silence_protobuf();
+
 }  // namespace skerry

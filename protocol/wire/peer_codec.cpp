@@ -116,6 +116,7 @@ Result<Bytes> to_envelope(const PeerMessage& message) {
 
 Result<PeerMessage> parse_envelope(ByteSpan frame) {
     if (frame.size() > kMaxEnvelopeBytes) return fail(Errc::too_large, "envelope of " + std::to_string(frame.size()) + " bytes");
+    silence_protobuf();
     auto scanned = scan_message(frame, kPeerEnvelopeRule);
     if (!scanned) return fail(scanned.error());
     v1::PeerEnvelope in;

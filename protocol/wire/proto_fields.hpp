@@ -32,7 +32,12 @@ class FieldReader {
         auto span = as_bytes(field);
         return {span.begin(), span.end()};
     }
+    /// Text that is shown to people: no control characters but line breaks, so no terminal escapes.
     std::string text(const std::string& field, std::size_t limit) {
+        for (char c : field) check(static_cast<unsigned char>(c) >= 0x20 || c == '\n', "control characters in a text");
+        return json(field, limit);
+    }
+    std::string json(const std::string& field, std::size_t limit) {
         if (field.size() > limit) return reject("a text beyond its limit"), std::string{};
         return field;
     }

@@ -111,6 +111,17 @@ TEST(ControlCodec, ValuesThatNobodyCouldMeanAreRefused) {
     EXPECT_FALSE(parse_frame({}, kMaxFrame));
 }
 
+TEST(ControlCodec, TextsCannotDriveATerminal) {
+    EXPECT_EQ(error_of(Hello{}, [](Hello& h) { h.node_name = "a\x1b[2J"; }), Errc::malformed);
+    EXPECT_EQ(error_of(Refusal{}, [](Refusal& r) { r.reason = "two\nlines"; }), Errc::cancelled);
+}
+
+TEST(ControlCodec, RefusedInputWritesNoLog) {
+    testing::internal::CaptureStderr();
+    EXPECT_FALSE(parse_frame(field(18, field(2, Bytes{0xFF, 0xFE})), kMaxFrame));  // Refusal.reason, no UTF-8
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
 TEST(ControlCodec, NanInAReportReadsAsZero) {
     Report r;
     r.loss = std::numeric_limits<double>::quiet_NaN();
