@@ -45,7 +45,7 @@ void configure_log(LogLevel least, std::string_view tag) {
     logger().set_pattern(pattern, spdlog::pattern_time_type::utc);
 }
 
-void log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
+void log(LogLevel level, std::string_view event, std::span<const LogField> fields) {
     if (!logger().should_log(to_spd(level))) return;
     std::string line(event);
     for (const LogField& field : fields) {

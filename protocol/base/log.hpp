@@ -2,6 +2,7 @@
 // One line per event on stderr: time, level, event, key=value fields. Any thread.
 
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -16,7 +17,10 @@ struct LogField {
 
 /// Sets the least level written and a tag (program or node name) that opens each line.
 void configure_log(LogLevel least, std::string_view tag);
-void log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields = {});
+void log(LogLevel level, std::string_view event, std::span<const LogField> fields);
+inline void log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields = {}) {
+    log(level, event, std::span<const LogField>(fields.begin(), fields.size()));
+}
 
 inline void log_debug(std::string_view e, std::initializer_list<LogField> f = {}) { log(LogLevel::debug, e, f); }
 inline void log_info(std::string_view e, std::initializer_list<LogField> f = {}) { log(LogLevel::info, e, f); }

@@ -5,7 +5,9 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/system/system_error.hpp>
 #include <exception>
 #include <list>
 #include <utility>
@@ -29,7 +31,7 @@ class TaskGroup {
         auto ended = [this, child](std::exception_ptr error) {
             children_.erase(child);
             if (children_.empty()) empty_.cancel();
-            if (error) std::rethrow_exception(error);
+            if (error) rethrow_unless_cancelled(error);
         };
         asio::co_spawn(executor_, std::move(task), asio::bind_cancellation_slot(child->slot(), std::move(ended)));
     }
@@ -48,6 +50,15 @@ class TaskGroup {
     }
 
   private:
+    // A cancelled coroutine that waits once more is ended by Asio with operation_aborted.
+    static void rethrow_unless_cancelled(const std::exception_ptr& error) {
+        try {
+            std::rethrow_exception(error);
+        } catch (const boost::system::system_error& why) {
+            if (why.code() != asio::error::operation_aborted) throw;
+        }
+    }
+
     asio::any_io_executor executor_;
     asio::steady_timer empty_;
     std::list<asio::cancellation_signal> children_;

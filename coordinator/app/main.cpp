@@ -1,0 +1,128 @@
+// skerry-coordinator: init, run, renew.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <ctime>
+
+#include "coordinator/app/coordinator_app.hpp"
+#include "protocol/base/log.hpp"
+#include "protocol/config/files.hpp"
+#include "protocol/identity/keys.hpp"
+
+namespace skerry::coordinator {
+namespace {
+
+struct InitOptions {
+    std::string dir;
+    std::string name;
+    std::string public_host = "127.0.0.1";
+    std::uint16_t port = kDefaultPort;
+};
+
+Result<void> init(const InitOptions& options) {
+    Places places{options.dir};
+    if (!is_name(options.name))
+        return fail(Errc::usage, "'" + options.name + "' is no name", "use 1 to 64 letters, digits, '.', '_' or '-'");
+    auto host = parse_address(options.public_host, 0);
+    if (!host) return fail(host.error());
+    if (std::filesystem::exists(places.config()))
+        return fail(Errc::already_exists, "there is a coordinator in " + options.dir + " already", "choose another --dir");
+    auto made = make_private_folder(std::filesystem::absolute(places.dir));
+    if (!made) return made;
+    auto root = make_service_keys(places, static_cast<std::int64_t>(std::time(nullptr)));
+    if (!root) return fail(root.error());
+    for (const auto& folder : {places.shards(), places.runs()}) {
+        made = make_private_folder(folder);
+        if (!made) return made;
+    }
+    made = write_small_file(places.config(), make_config_text(options.name, options.public_host, options.port), 0644);
+    if (!made) return made;
+    std::string dir = options.dir;
+    std::printf("Wrote %s/coordinator.toml and keys. Fingerprint %s\n", dir.c_str(), to_fingerprint_text(ByteSpan(root->bytes)).c_str());
+    std::printf("Move %s/root-key.pem to a safe place that is not this machine: it replaces a lost coordinator,\n"
+                "and is needed again in 60 days at the latest (skerry-coordinator renew).\n", dir.c_str());
+    std::printf("Open inbound %u/tcp. Next:  skerry-coordinator run --dir %s\n", options.port, dir.c_str());
+    return {};
+}
+
+Result<LogLevel> parse_level(const std::string& word) {
+    if (word == "debug") return LogLevel::debug;
+    if (word == "info") return LogLevel::info;
+    if (word == "warn") return LogLevel::warn;
+    if (word == "error") return LogLevel::error;
+    return fail(Errc::usage, "--log: expected debug, info, warn or error");
+}
+
+Result<void> run(RunOptions options, const std::string& listen, const std::string& level) {
+    auto least = parse_level(level);
+    if (!least) return fail(least.error());
+    configure_log(*least, "skerry-coordinator");
+    if (!listen.empty()) {
+        auto address = parse_address(listen, kDefaultPort);
+        if (!address) return fail(address.error());
+        options.listen = *address;
+    }
+    CoordinatorApp app(std::move(options));
+    return app.run();
+}
+
+int report(const Result<void>& result) {
+    if (result) return 0;
+    std::fprintf(stderr, "%s\n", to_text(result.error()).c_str());
+    return exit_code(result.error().code);
+}
+
+int main_of(int argc, char** argv) {
+    CLI::App app{"Keeps the books of Skerry runs: membership, data leases, outer steps."};
+    app.set_version_flag("--version", SKERRY_VERSION);
+    app.require_subcommand(1);
+
+    InitOptions init_options;
+    auto* init_command = app.add_subcommand("init", "make keys and coordinator.toml in a new folder");
+    init_command->add_option("--dir", init_options.dir, "the folder")->required();
+    init_command->add_option("--name", init_options.name, "shown to people")->required();
+    init_command->add_option("--public", init_options.public_host, "host name or address that nodes use")->capture_default_str();
+    init_command->add_option("--port", init_options.port, "TCP port to listen on")->capture_default_str();
+
+    RunOptions options;
+    std::string dir;
+    std::string listen;
+    std::string ready_file;
+    std::string level = "info";
+    auto* run_command = app.add_subcommand("run", "serve until SIGTERM or SIGINT");
+    run_command->add_option("--dir", dir, "the folder that init made")->required();
+    run_command->add_option("--listen", listen, "HOST:PORT instead of the config's; port 0: any free one");
+    run_command->add_option("--ready-file", ready_file, "written once the port is open: {\"port\",\"admin_socket\",\"pid\"}");
+    run_command->add_option("--log", level, "debug, info, warn or error")->capture_default_str();
+
+    std::string root_key;
+    auto* renew_command = app.add_subcommand("renew", "sign a new service certificate with the root key");
+    renew_command->add_option("--dir", dir, "the folder that init made")->required();
+    renew_command->add_option("--root-key", root_key, "the root key's file")->required();
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : exit_code(Errc::usage);
+    }
+    if (init_command->parsed()) return report(init(init_options));
+    options.dir = dir;
+    options.ready_file = ready_file;
+    if (run_command->parsed()) return report(run(std::move(options), listen, level));
+    return report(renew_service_certificate(Places{dir}, root_key, static_cast<std::int64_t>(std::time(nullptr))));
+}
+
+}  // namespace
+}  // namespace skerry::coordinator
+
+int main(int argc, char** argv) {
+    try {
+        return skerry::coordinator::main_of(argc, argv);
+    } catch (const std::bad_alloc&) {
+        std::fprintf(stderr, "error[NOT_ENOUGH_MEMORY]: out of memory\n");
+        return skerry::exit_code(skerry::Errc::out_of_memory);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "error[INTERNAL]: %s\n", error.what());
+        return 1;
+    }
+}

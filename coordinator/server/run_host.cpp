@@ -1,0 +1,286 @@
+#include "coordinator/server/run_host.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "coordinator/server/dial_back.hpp"
+#include "protocol/base/failpoint.hpp"
+#include "protocol/base/log.hpp"
+#include "protocol/config/files.hpp"
+#include "protocol/wire/canonical.hpp"
+#include "protocol/wire/signatures.hpp"
+
+namespace skerry::coordinator {
+namespace {
+
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+constexpr std::size_t kMaxSettings = 64 * 1024;
+constexpr auto kDialPatience = std::chrono::milliseconds(3000);
+const Error kStopping{Errc::bad_state, "the coordinator is stopping", ""};
+constexpr auto kLeastTick = std::chrono::milliseconds(2);
+
+Mono mono_now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
+
+Signing make_signing(const KeyPair& service) {
+    Signing out;
+    out.sign = [service](ByteSpan body) { return service.sign(body); };
+    out.verify_vote = [](const PublicKey& key, const Digest& h, const Signature& s) { return verify_vote(key, h, s); };
+    out.verify_result = [](const PublicKey& key, const Digest& plan, PieceIndex piece, const Digest& leaf, const Signature& s) {
+        return verify_result(key, plan, piece, leaf, s);
+    };
+    return out;
+}
+
+bool decides(const Tx& tx) {
+    for (const Op& op : tx.ops) {
+        if (std::holds_alternative<op::PutDecision>(op)) return true;
+    }
+    return false;
+}
+
+fs::path database(const fs::path& folder) { return folder / "run.db"; }
+fs::path settings_file(const fs::path& folder) { return folder / "settings.json"; }
+fs::path evaluation_file(const fs::path& folder) { return folder / "first-evaluation.json"; }
+
+std::optional<FirstEvaluation> load_first_evaluation(const fs::path& folder) {
+    auto text = read_small_file(evaluation_file(folder), kMaxSettings);
+    if (!text) return std::nullopt;
+    Json json = Json::parse(*text, nullptr, false);
+    if (!json.is_object() || !json.contains("step") || !json.contains("loss")) return std::nullopt;
+    if (!json["step"].is_number_unsigned() || !json["loss"].is_number()) return std::nullopt;
+    return FirstEvaluation{Step{json["step"].get<std::uint64_t>()}, json["loss"].get<double>()};
+}
+
+/// What one visit to the store thread brings back.
+struct Opened {
+    std::unique_ptr<SqliteJournal> journal;
+    Image image;
+    CoreConfig config;
+};
+
+Result<Opened> open_files(const fs::path& folder) {
+    auto settings = read_small_file(settings_file(folder), kMaxSettings);
+    if (!settings) return fail(settings.error());
+    auto config = parse_run_settings(*settings);
+    if (!config) return fail(config.error());
+    auto journal = SqliteJournal::open(database(folder));
+    if (!journal) return fail(journal.error());
+    auto image = (*journal)->load();
+    if (!image) return fail(image.error());
+    auto manifest = parse_manifest(image->run.manifest);
+    if (!manifest) return fail(manifest.error());
+    return Opened{std::move(*journal), std::move(*image), *config};
+}
+
+Result<void> create_files(const fs::path& folder, const RunRow& row, const std::string& settings) {
+    if (fs::exists(database(folder)))
+        return fail(Errc::already_exists, "there is a run named " + folder.filename().string() + " already",
+                    "choose another name in run.toml");
+    auto made = make_private_folder(folder);
+    if (!made) return made;
+    made = write_small_file(settings_file(folder), settings, 0600);
+    if (!made) return made;
+    auto journal = SqliteJournal::create(database(folder), row);
+    if (!journal) return fail(journal.error());
+    return {};
+}
+
+}  // namespace
+
+Result<CoreConfig> parse_run_settings(std::string_view text) {
+    CoreConfig config;
+    Json json = Json::parse(text, nullptr, false);
+    if (!json.is_object()) return fail(Errc::config_invalid, "settings.json is no JSON object");
+    for (const auto& [key, value] : json.items()) {
+        if (!value.is_number_unsigned() || value.get<std::uint64_t>() == 0 || value.get<std::uint64_t>() > 1'000'000'000)
+            return fail(Errc::config_invalid, "settings.json: '" + key + "': expected milliseconds");
+        Millis ms(value.get<Millis::rep>());
+        if (key == "exchange_deadline_ms") config.exchange_deadline = ms;
+        else if (key == "silent_after_ms") config.silent_after = ms;
+        else if (key == "away_after_ms") config.away_after = ms;
+        else if (key == "vote_deadline_ms") config.vote_deadline = ms;
+        else return fail(Errc::config_invalid, "settings.json: unknown key '" + key + "'");
+    }
+    return config;
+}
+
+Task<Result<void>> RunHost::create(StoreThread& store, fs::path folder, RunRow row, std::string settings) {
+    auto parsed = parse_run_settings(settings);
+    if (!parsed) co_return fail(parsed.error());
+    co_return co_await store.run([folder, row, settings] { return create_files(folder, row, settings); });
+}
+
+Task<Result<std::unique_ptr<RunHost>>> RunHost::open(asio::any_io_executor io, StoreThread& store, fs::path folder,
+                                                     KeyPair service, std::function<void(const Error&)> on_fatal) {
+    auto opened = co_await store.run([folder] { return open_files(folder); });
+    if (!opened) co_return fail(opened.error());
+    co_return std::unique_ptr<RunHost>(new RunHost(std::move(io), store, std::move(folder), std::move(opened->journal),
+                                                   std::move(opened->image), opened->config, service, std::move(on_fatal)));
+}
+
+RunHost::RunHost(asio::any_io_executor io, StoreThread& store, fs::path folder, std::unique_ptr<SqliteJournal> journal,
+                 Image image, CoreConfig config, const KeyPair& service, std::function<void(const Error&)> on_fatal)
+    : io_(io),
+      store_(store),
+      folder_(std::move(folder)),
+      journal_(std::move(journal)),
+      row_(image.run),
+      core_(std::move(image), config, make_signing(service)),
+      outbox_(io, *this),
+      clock_(io),
+      children_(io),
+      first_evaluation_(load_first_evaluation(folder_)),
+      on_fatal_(std::move(on_fatal)) {}
+
+RunHost::~RunHost() {
+    // The connection belongs to the store thread, so it ends there.
+    store_.post([journal = std::shared_ptr<SqliteJournal>(std::move(journal_))]() mutable {
+        journal.reset();
+        return true;
+    }, [](bool) {});
+}
+
+void RunHost::start() {
+    running_ = true;
+    feed(Started{});
+}
+
+void RunHost::close_intake() {
+    running_ = false;
+    clock_.cancel();
+    auto questions = std::exchange(questions_, {});
+    for (auto& [id, done] : questions) done(AdminAnswer{id, kStopping, {}});
+}
+
+Task<> RunHost::stop(std::chrono::milliseconds patience) {
+    close_intake();
+    children_.cancel();
+    co_await children_.join();
+    auto deadline = std::chrono::steady_clock::now() + patience;
+    asio::steady_timer pause(io_);
+    while (!outbox_.empty() && std::chrono::steady_clock::now() < deadline) {
+        pause.expires_after(std::chrono::milliseconds(5));
+        co_await pause.async_wait(no_throw);
+    }
+}
+
+void RunHost::feed(Event event) {
+    if (!running_) return;
+    outbox_.push(core_.step(mono_now(), event));
+    arm_clock();
+}
+
+void RunHost::arm_clock() {
+    auto due = std::max(core_.next_wake(), mono_now() + kLeastTick);
+    clock_.expires_at(due);
+    clock_.async_wait([this](const boost::system::error_code& ec) {
+        if (!ec) feed(Tick{});
+    });
+}
+
+void RunHost::hello(SessionLink& link, HelloReceived event) {
+    links_[event.session] = &link;
+    feed(std::move(event));
+}
+
+void RunHost::message(SessionId session, ControlMessage message) {
+    notice_evaluation(message);
+    feed(MessageReceived{session, std::move(message)});
+}
+
+void RunHost::closed(SessionId session) {
+    if (links_.erase(session) != 0) feed(SessionClosed{session});
+}
+
+void RunHost::admin(AdminVerb verb, std::function<void(AdminAnswer)> done) {
+    if (!running_) {
+        done(AdminAnswer{0, kStopping, {}});
+        return;
+    }
+    std::uint64_t id = next_question_++;
+    questions_.emplace(id, std::move(done));
+    feed(AdminCommand{id, std::move(verb)});
+}
+
+bool RunHost::is_member(const NodeId& node) const {
+    for (const NodeStatus& one : core_.status(mono_now()).nodes) {
+        if (one.node == node) return one.state == NodeState::joining || one.state == NodeState::current || one.state == NodeState::leaving;
+    }
+    return false;
+}
+
+// --------------------------------------------------------------------------------------------- actions
+
+void RunHost::persist(std::shared_ptr<const Tx> tx, std::function<void(Result<void>)> done) {
+    auto work = [journal = journal_.get(), tx] {
+        bool decision = decides(*tx);
+        if (decision) failpoint("coordinator.before_decision");
+        auto applied = journal->apply(*tx);
+        if (decision && applied) failpoint("coordinator.after_decision");
+        return applied;
+    };
+    store_.post(std::move(work), std::move(done));
+}
+
+void RunHost::send(SessionId session, ControlMessage message) {
+    auto link = links_.find(session);
+    if (link != links_.end()) link->second->send(std::move(message));
+}
+
+void RunHost::close(SessionId session) {
+    auto link = links_.find(session);
+    if (link != links_.end()) link->second->close();
+}
+
+void RunHost::dial_back(DialBack action) { children_.spawn(dial(std::move(action))); }
+
+Task<> RunHost::dial(DialBack action) {
+    DialBackDone event{action.node, action.incarnation, false};
+    event.reachable = co_await can_reach(std::move(action.addresses), kDialPatience);
+    feed(event);
+}
+
+void RunHost::load_decisions(LoadDecisions action) {
+    auto work = [journal = journal_.get(), action] { return journal->decisions(action.from, action.max); };
+    auto done = [this, session = action.session](Result<std::vector<SignedDecision>> records) {
+        if (records) {
+            feed(DecisionsLoaded{session, std::move(*records)});
+        } else {
+            log_error("decisions_not_read", {{"detail", records.error().detail}});
+        }
+    };
+    store_.post(std::move(work), std::move(done));
+}
+
+void RunHost::answer(AdminAnswer answer) {
+    auto question = questions_.find(answer.id);
+    if (question == questions_.end()) return;
+    auto done = std::move(question->second);
+    questions_.erase(question);
+    done(std::move(answer));
+}
+
+void RunHost::note(const Note& note) {
+    std::vector<LogField> fields{{"run", core_.manifest().name}};
+    for (const auto& [key, value] : note.fields) fields.push_back({key, value});
+    log(note.warn ? LogLevel::warn : LogLevel::info, note.event, fields);
+}
+
+void RunHost::stopped_by(const Error& why) {
+    running_ = false;
+    clock_.cancel();
+    on_fatal_(why);
+}
+
+// The state S_0 is evaluated first; what came first by time need not have the lowest step.
+void RunHost::notice_evaluation(const ControlMessage& message) {
+    const auto* report = std::get_if<Report>(&message.body);
+    if (report == nullptr || !report->heldout_loss) return;
+    if (first_evaluation_ && first_evaluation_->step <= report->heldout_step) return;
+    first_evaluation_ = FirstEvaluation{report->heldout_step, *report->heldout_loss};
+    Json json{{"step", report->heldout_step.value}, {"loss", *report->heldout_loss}};
+    store_.post([file = evaluation_file(folder_), text = json.dump()] { return write_small_file(file, text, 0600); },
+                [](const Result<void>&) {});
+}
+
+}  // namespace skerry::coordinator
