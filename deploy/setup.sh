@@ -143,18 +143,21 @@ pip_get() {
 }
 
 get_torch() {
-    local rc=0
+    local rc=0 only_cuda=no
     pip_get "torch==$torch_wanted" numpy || rc=$?
     if [ "$rc" = 3 ]; then
         say "setup: that wheel would bring CUDA; asking PyTorch's CPU index instead: $cpu_index"
-        rc=0
+        rc=0 only_cuda=yes
         pip_get --extra-index-url "$cpu_index" "torch==$torch_wanted+cpu" numpy || rc=$?
     fi
     case $rc in
         0) ;;
         3) die CUDA_UNASKED 13 "pip would install CUDA packages" \
             "deploy/setup.sh --allow-cuda, or --torch DIR, or set PIP_INDEX_URL to an index with CPU wheels" ;;
-        *) die NO_LIBTORCH 12 "pip could not install torch $torch_wanted (python $("$venv/bin/python" -V | cut -d' ' -f2))" \
+        *)
+            [ "$only_cuda" = no ] || die NO_LIBTORCH 12 "your package index has torch $torch_wanted with CUDA only, and $cpu_index did not answer" \
+                "deploy/setup.sh --torch DIR (a libtorch you have), or --allow-cuda (gigabytes), or PIP_INDEX_URL=an index with CPU wheels"
+            die NO_LIBTORCH 12 "pip could not install torch $torch_wanted (python $("$venv/bin/python" -V | cut -d' ' -f2))" \
             "check the network; or download libtorch yourself ($cpu_index) and give --torch DIR" ;;
     esac
 }

@@ -1,0 +1,392 @@
+#include "node/app/node_app.hpp"
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/post.hpp>
+#include <algorithm>
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "node/app/node_image.hpp"
+#include "protocol/base/failpoint.hpp"
+#include "protocol/base/log.hpp"
+#include "protocol/config/address.hpp"
+#include "protocol/config/files.hpp"
+#include "protocol/wire/canonical.hpp"
+#include "protocol/wire/signatures.hpp"
+
+namespace skerry::node {
+namespace {
+
+constexpr auto kOrderlyEnd = std::chrono::seconds(20);
+
+Mono now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
+
+bool is_any(const std::string& host) { return host.empty() || host == "0.0.0.0" || host == "::" || host == "*"; }
+
+}  // namespace
+
+NodeApp::NodeApp(NodeOptions options)
+    : options_(std::move(options)),
+      io_(1),
+      children_(io_.get_executor()),
+      boot_(random_fixed<BootId>()),
+      curve_(make_curve_keys()),
+      timer_(io_) {}
+
+NodeApp::~NodeApp() {
+    disk_.join();
+    codec_.join();
+}
+
+// ---- start and end -------------------------------------------------------------------------------------
+
+Error NodeApp::run() {
+    auto ready = prepare();
+    if (!ready) return ready.error();
+    children_.spawn(watch_signals());
+    children_.spawn(session_->run());
+    children_.spawn(keep_time());
+    children_.spawn(engine_->run());
+    children_.spawn(socket_->run());
+    io_.run();
+    return ended_.value_or(Error{Errc::internal, "the node stopped without a reason", ""});
+}
+
+Result<void> NodeApp::prepare() {
+    auto plane = open_data_plane();
+    if (!plane) return plane;
+    auto opened = open_store();
+    if (!opened) return opened;
+    socket_ = std::make_unique<AgentSocket>(io_.get_executor(), options_.folder.socket(), *this);
+    auto socket = socket_->open();
+    if (!socket) return socket;
+    session_ = std::make_unique<CoordinatorSession>(io_.get_executor(), coordinator(), CoordinatorSessionConfig{}, *this);
+    for (Action& action : core_->start(now())) carry_out(action);
+    if (options_.ready_file.empty()) return {};
+    nlohmann::json ready = {{"pid", getpid()}, {"port", data_port_}, {"socket", options_.folder.socket().string()}};
+    return write_small_file(options_.ready_file, ready.dump() + "\n", 0600);
+}
+
+CoordinatorPeer NodeApp::coordinator() const {
+    const Token& token = options_.settings.token;
+    return {token.host, token.port, token.root, options_.key};
+}
+
+Result<void> NodeApp::open_data_plane() {
+    auto zap = ZapHandler::start(zmq_);
+    if (!zap) return fail(zap.error());
+    zap_ = std::move(*zap);
+    auto proven = prove_admission(zmq_, *zap_);
+    if (!proven) return proven;
+    PeerLinksConfig links;
+    links.listen = options_.settings.listen;
+    links.listen_host = is_any(options_.settings.listen_host) ? "*" : options_.settings.listen_host;
+    links.listen_port = options_.settings.listen_port;
+    Engine::Parts parts{io_.get_executor(), disk_.get_executor(), codec_.get_executor(), &zmq_, zap_.get(), curve_,
+                        links, options_.key, [this](Event e) { feed(std::move(e)); }};
+    engine_ = std::make_unique<Engine>(std::move(parts));
+    auto port = engine_->bind();
+    if (!port) return fail(port.error());
+    data_port_ = *port;
+    return {};
+}
+
+Result<void> NodeApp::open_store() {
+    const fs::path folder = options_.folder.run();
+    NodeFiles files(folder);
+    auto seen = files.read_seen();
+    if (seen) ticket_ = seen->ticket;
+    Bytes data_manifest;
+    auto manifest = files.read_manifest();
+    if (manifest) {
+        auto parsed = parse_manifest(*manifest);
+        if (!parsed) return fail(parsed.error());
+        auto store = RunStore::open(folder, *parsed);
+        if (!store) return fail(store.error());
+        store_ = std::move(*store);
+        auto data = files.read_data_manifest();
+        if (!data) return fail(data.error());
+        data_manifest = *data;
+    }
+    auto image = load_image(files, store_.get());
+    if (!image) return fail(image.error());
+    make_hosts();
+    core_config_.self = options_.key.id();
+    core_config_.data_manifest = data_manifest;
+    core_.emplace(core_config_, std::move(*image), now());
+    return store_ ? adopt(store_, std::move(data_manifest)) : Result<void>{};
+}
+
+void NodeApp::make_hosts() {
+    auto report = [this](Event e) { feed(std::move(e)); };
+    trainer_ = std::make_unique<TrainerHost>(TrainerHost::Parts{io_.get_executor(), disk_.get_executor(),
+                                                                codec_.get_executor(), report,
+                                                                [this] { return trainer_options(); }});
+    auto adopted = [this](std::shared_ptr<RunStore> made, Bytes data) { return adopt(std::move(made), std::move(data)); };
+    store_actions_ = std::make_unique<StoreActions>(
+        StoreActions::Parts{io_.get_executor(), disk_.get_executor(), options_.folder.run(), report, adopted}, store_);
+}
+
+Result<void> NodeApp::adopt(std::shared_ptr<RunStore> store, Bytes data_manifest) {
+    store_ = std::move(store);
+    shard_fetch_ = std::make_unique<ShardFetch>(io_.get_executor(), disk_.get_executor(), coordinator(),
+                                                options_.folder.shards(), store_->manifest().run);
+    auto fetch = [this](ShardInfo shard) { return shard_fetch_->fetch(shard); };
+    auto data = DataFiles::open(store_->manifest(), data_manifest, fetch);
+    if (!data) return fail(data.error());
+    data_.emplace(std::move(*data));
+    trainer_->set_run(store_, &*data_);
+    engine_->set_store(store_);
+    return {};
+}
+
+ChildOptions NodeApp::trainer_options() const {
+    ChildOptions child;
+    child.command = {options_.settings.trainer_program};
+    unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+    child.threads = options_.settings.trainer_threads != 0 ? options_.settings.trainer_threads : cores;
+    return child;
+}
+
+void NodeApp::end(Error why) {
+    if (ended_) return;
+    ended_ = std::move(why);
+    asio::co_spawn(io_, end_in_order(), [this](std::exception_ptr) { io_.stop(); });
+}
+
+// Children first: they use what this object owns.
+Task<> NodeApp::end_in_order() {
+    co_await trainer_->stop();
+    children_.cancel();
+    co_await children_.join();
+}
+
+Task<> NodeApp::watch_signals() {
+    asio::signal_set signals(io_, SIGINT, SIGTERM);
+    auto [ec, first] = co_await signals.async_wait(no_throw);
+    if (ec) co_return;
+    feed(UserStop{});
+    // Orderly: the core saves progress and says Exit. A second signal, or patience run out, ends it at once.
+    asio::steady_timer patience(io_, kOrderlyEnd);
+    using namespace asio::experimental::awaitable_operators;
+    auto again = signals.async_wait(no_throw);
+    auto late = patience.async_wait(no_throw);
+    co_await (std::move(again) || std::move(late));
+    end(Error{Errc::cancelled, "asked to end", ""});
+}
+
+// ---- events and actions --------------------------------------------------------------------------------
+
+// Actions may report at once; their events wait until the actions of this one are carried out.
+void NodeApp::feed(Event event) {
+    events_.push_back(std::move(event));
+    if (feeding_) return;
+    feeding_ = true;
+    while (!events_.empty() && !ended_) {
+        Event next = std::move(events_.front());
+        events_.pop_front();
+        note(next);
+        for (Action& action : core_->step(now(), next)) carry_out(action);
+    }
+    feeding_ = false;
+    timer_.cancel();
+}
+
+Task<> NodeApp::keep_time() {
+    for (;;) {
+        timer_.expires_at(core_->next_wake());
+        co_await timer_.async_wait(no_throw);
+        auto state = co_await asio::this_coro::cancellation_state;
+        if (state.cancelled() != asio::cancellation_type::none) co_return;
+        if (now() >= core_->next_wake()) feed(Tick{});
+    }
+}
+
+// What `status` shows beside the core's view.
+void NodeApp::note(const Event& event) {
+    if (auto* alive = std::get_if<TrainerAlive>(&event)) book_.note_trainer(*alive);
+    if (auto* traffic = std::get_if<Traffic>(&event)) book_.note_traffic(traffic->sent_bytes, traffic->received_bytes);
+    auto* done = std::get_if<Done>(&event);
+    if (done == nullptr) return;
+    if (auto at = digests_under_way_.find(done->op); at != digests_under_way_.end()) {
+        if (auto* state = std::get_if<StateAnswer>(&done->answer); state && state->digest && !done->error)
+            book_.note_digest(at->second, *state->digest);
+        digests_under_way_.erase(at);
+    }
+    if (auto at = evaluations_under_way_.find(done->op); at != evaluations_under_way_.end()) {
+        if (auto* loss = std::get_if<EvaluatedAnswer>(&done->answer); loss && !done->error)
+            book_.note_heldout(at->second, loss->loss);
+        evaluations_under_way_.erase(at);
+    }
+}
+
+void NodeApp::carry_out(Action& action) {
+    if (auto* load = std::get_if<LoadState>(&action)) digests_under_way_[load->op] = load->step;
+    if (auto* adopt = std::get_if<AdoptSnapshot>(&action)) digests_under_way_[adopt->op] = adopt->step;
+    if (auto* digest = std::get_if<ComputeDigest>(&action)) digests_under_way_[digest->op] = digest->step;
+    if (auto* evaluate = std::get_if<Evaluate>(&action)) evaluations_under_way_[evaluate->op] = evaluate->step;
+    std::visit(
+        [this](auto& one) {
+            if constexpr (requires { perform(one); }) perform(one);
+            else if constexpr (requires { engine_->perform(one); }) engine_->perform(one);
+            else if constexpr (requires { store_actions_->perform(one); }) store_actions_->perform(one);
+            else trainer_->perform(one);
+        },
+        action);
+}
+
+void NodeApp::perform(const Send& action) {
+    ControlMessage message = action.message;
+    if (auto* hello = std::get_if<Hello>(&message.body)) complete(*hello);
+    auto* report = std::get_if<Report>(&action.message.body);
+    session_->send(std::move(message));
+    if (report == nullptr) return;
+    if (report->ready && !report->ready->segments.empty()) children_.spawn(pass("node.after_ready"));
+    if (report->prepared) children_.spawn(pass("node.after_prepared"));
+}
+
+// The failpoint lies behind the sending: let the bytes leave first.
+Task<> NodeApp::pass(std::string failpoint_name) {
+    asio::steady_timer timer(io_, std::chrono::milliseconds(50));
+    auto [ec] = co_await timer.async_wait(no_throw);
+    if (!ec) failpoint(failpoint_name);
+}
+
+void NodeApp::perform(const Redial& action) {
+    session_->redial(action.reason);
+}
+
+void NodeApp::perform(const Note& action) {
+    log(action.warning ? LogLevel::warn : LogLevel::info, "node", {{"note", action.text}, {"step", std::to_string(core_->view().head.value)}});
+}
+
+void NodeApp::perform(const Exit& action) { end(Error{action.code, action.reason, ""}); }
+
+// ---- session with the coordinator ----------------------------------------------------------------------
+
+std::vector<Address> NodeApp::own_addresses() const {
+    if (!options_.settings.listen) return {};
+    if (!options_.settings.advertise.empty()) return options_.settings.advertise;
+    // An empty host: the address from which the coordinator sees this node.
+    std::string host = is_any(options_.settings.listen_host) ? "" : options_.settings.listen_host;
+    return {Address{host, data_port_}};
+}
+
+void NodeApp::on_session(const PublicKey& service) {
+    service_ = service;
+    feed(SessionUp{});
+}
+
+// The core knows where this node stands; the shell knows who it is.
+void NodeApp::complete(Hello& hello) const {
+    hello.run_name = options_.settings.token.run;
+    hello.node_name = options_.settings.name;
+    hello.site = options_.settings.site;
+    hello.software = "skerry-node " SKERRY_VERSION;
+    hello.curve = curve_.public_key;
+    hello.addresses = own_addresses();
+    hello.boot = boot_;
+    hello.ticket = ticket_;
+    // Always along: the coordinator may have been restored from before this node was admitted.
+    const Token& token = options_.settings.token;
+    hello.token_id.assign(token.id.bytes.begin(), token.id.bytes.end());
+    hello.token_secret.assign(token.secret.bytes.begin(), token.secret.bytes.end());
+}
+
+void NodeApp::on_welcome(const Welcome& welcome) {
+    lost_.reset();
+    if (!welcome.ticket.empty()) ticket_ = welcome.ticket;
+    take_roster(welcome.roster);
+    log_info("welcome", {{"term", std::to_string(welcome.term.value)}, {"head", std::to_string(welcome.head.value)}});
+}
+
+void NodeApp::take_roster(const SignedBody& body) {
+    auto roster = parse_roster(body.body);
+    if (roster) roster_ = std::move(*roster);
+}
+
+bool NodeApp::signed_by_service(const ControlBody& body) const {
+    auto all = [&](const std::vector<SignedDecision>& records) {
+        return std::all_of(records.begin(), records.end(),
+                           [&](const SignedDecision& record) { return verify_body(service_, record.decision); });
+    };
+    if (auto* welcome = std::get_if<Welcome>(&body)) return verify_body(service_, welcome->roster);
+    if (auto* orders = std::get_if<Orders>(&body))
+        return (!orders->roster || verify_body(service_, *orders->roster)) && all(orders->decisions);
+    if (auto* decisions = std::get_if<Decisions>(&body)) return all(decisions->records);
+    return true;
+}
+
+void NodeApp::on_message(ControlMessage message) {
+    if (!signed_by_service(message.body)) {
+        log_error("message.signature", {{"error", "not signed by the coordinator's service key; dropped"}});
+        return;
+    }
+    if (auto* welcome = std::get_if<Welcome>(&message.body)) on_welcome(*welcome);
+    if (auto* orders = std::get_if<Orders>(&message.body); orders && orders->roster) take_roster(*orders->roster);
+    feed(ControlIn{std::move(message)});
+}
+
+void NodeApp::on_lost(const Error& why, std::chrono::milliseconds retry_in, bool was_open) {
+    if (!lost_) log_warn("session.lost", {{"error", why.detail}, {"retry_ms", std::to_string(retry_in.count())}});
+    lost_ = why;
+    if (was_open) feed(SessionDown{});
+    // A key that is wrong stays wrong: say it and end.
+    if (why.code == Errc::wrong_coordinator) end(why);
+}
+
+// ---- the person in front of the machine ----------------------------------------------------------------
+
+void NodeApp::command(UserCommand command) {
+    switch (command) {
+        case UserCommand::pause: paused_ = true; return feed(UserPause{});
+        case UserCommand::resume: paused_ = false; return feed(UserResume{});
+        case UserCommand::leave_after_step: leaving_ = true; return feed(UserLeave{LeaveWhen::after_step});
+        case UserCommand::leave_now: leaving_ = true; return feed(UserLeave{LeaveWhen::now});
+        case UserCommand::stop: return feed(UserStop{});
+    }
+}
+
+std::string NodeApp::status_json() {
+    NodeView view = core_->view();
+    return book_.to_json(view, status_facts());
+}
+
+StatusFacts NodeApp::status_facts() const {
+    StatusFacts facts;
+    const Token& token = options_.settings.token;
+    facts.run_name = token.run;
+    facts.node_name = options_.settings.name;
+    facts.site = options_.settings.site;
+    facts.self = options_.key.id();
+    facts.coordinator = to_text(Address{token.host, token.port});
+    facts.connected = session_->is_open();
+    facts.trainer_pid = trainer_->pid();
+    facts.trainer_restarts = trainer_->restarts();
+    facts.data_port = data_port_;
+    facts.paused = paused_;
+    facts.error = facts.connected ? std::nullopt : lost_;
+    facts.refused_zap = zap_->refused();
+    facts.refused_roster = engine_->links().counters().dropped_unknown + engine_->links().counters().connections_cut;
+    facts.refused_too_large = engine_->links().counters().dropped_malformed + engine_->counters().dropped_malformed;
+    facts.refetched_entries = engine_->counters().chunks_bad;
+    facts.refetched_shards = shard_fetch_ ? shard_fetch_->corrupted() : 0;
+    if (store_) {
+        facts.run = store_->manifest().run;
+        facts.target_tokens = store_->manifest().target_tokens;
+        facts.disk_bytes = store_->disk_bytes();
+        for (const SnapshotInfo& snapshot : store_->snapshots()) facts.snapshots.push_back(snapshot.step);
+        facts.oldest_entry = store_->oldest_entry().value_or(Step{});
+    }
+    for (const RosterEntry& entry : roster_.nodes) {
+        if (entry.node == facts.self) facts.member_state = leaving_ ? NodeState::leaving : entry.state;
+        PeerTraffic traffic = engine_->links().traffic(entry.node);
+        std::string address = entry.addresses.empty() ? "" : to_text(entry.addresses.front());
+        facts.peers.push_back({entry.name, entry.node, entry.state, address, engine_->links().is_up(entry.node),
+                               traffic.sent_bytes, traffic.received_bytes});
+    }
+    return facts;
+}
+
+}  // namespace skerry::node

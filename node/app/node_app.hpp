@@ -1,0 +1,120 @@
+#pragma once
+// One node: builds every part, turns what happens into events for the core and carries out its actions.
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "node/app/agent_socket.hpp"
+#include "node/app/data_files.hpp"
+#include "node/app/node_config.hpp"
+#include "node/app/node_status.hpp"
+#include "node/app/store_actions.hpp"
+#include "node/app/trainer_host.hpp"
+#include "node/control/coordinator_session.hpp"
+#include "node/core/node_core.hpp"
+#include "node/exchange/engine.hpp"
+#include "node/transport/zap_handler.hpp"
+#include "protocol/base/task_group.hpp"
+
+namespace skerry::node {
+
+struct NodeOptions {
+    NodeFolder folder;
+    NodeSettings settings;
+    KeyPair key;
+    std::filesystem::path ready_file;  ///< empty: none
+};
+
+/// Everything runs on the io thread but for what is posted to `disk_` (one thread, in order) and `codec_`.
+class NodeApp final : public CoordinatorEvents, public AgentCommands {
+  public:
+    explicit NodeApp(NodeOptions options);
+    ~NodeApp() override;
+
+    /// Loads the disk's state, opens sockets and runs until the node ends. Returns why, `cancelled` for an
+    /// orderly end.
+    Error run();
+
+  private:
+    Result<void> prepare();
+    Result<void> open_store();
+    void make_hosts();
+    CoordinatorPeer coordinator() const;
+    Result<void> open_data_plane();
+    Result<void> adopt(std::shared_ptr<RunStore> store, Bytes data_manifest);
+    ChildOptions trainer_options() const;
+
+    Task<> end_in_order();
+    Task<> keep_session();
+    Task<> keep_time();
+    Task<> watch_signals();
+
+    void feed(Event event);
+    void note(const Event& event);
+    void carry_out(Action& action);
+    void perform(const Send& action);
+    void perform(const Redial& action);
+    void perform(const Note& action);
+    void perform(const Exit& action);
+    void end(Error why);
+
+    // CoordinatorEvents
+    void on_session(const PublicKey& service) override;
+    void on_message(ControlMessage message) override;
+    void on_lost(const Error& why, std::chrono::milliseconds retry_in, bool was_open) override;
+    void complete(Hello& hello) const;
+    void on_welcome(const Welcome& welcome);
+    bool signed_by_service(const ControlBody& body) const;
+    std::vector<Address> own_addresses() const;
+    StatusFacts status_facts() const;
+    void take_roster(const SignedBody& body);
+    Task<> pass(std::string failpoint_name);
+
+    // AgentCommands
+    std::string status_json() override;
+    void command(UserCommand command) override;
+
+    NodeOptions options_;
+    ZmqContext zmq_;  // outlives the io_context, whose coroutines hold sockets
+    asio::io_context io_;
+    asio::thread_pool disk_{1};
+    asio::thread_pool codec_{1};
+    TaskGroup children_;
+
+    BootId boot_;
+    CurveKeyPair curve_;
+    std::unique_ptr<ZapHandler> zap_;
+    std::shared_ptr<RunStore> store_;
+    std::optional<DataFiles> data_;
+    std::unique_ptr<ShardFetch> shard_fetch_;
+    std::unique_ptr<StoreActions> store_actions_;
+    std::unique_ptr<TrainerHost> trainer_;
+    std::unique_ptr<Engine> engine_;
+    std::unique_ptr<CoordinatorSession> session_;
+    std::unique_ptr<AgentSocket> socket_;
+    NodeConfig core_config_;
+    std::optional<NodeCore> core_;
+
+    std::deque<Event> events_;
+    bool feeding_ = false;
+    asio::steady_timer timer_;
+    Bytes ticket_;
+    PublicKey service_;
+    Roster roster_;  ///< as last heard, for `status`
+    std::uint16_t data_port_ = 0;
+    StatusBook book_;
+    bool paused_ = false;
+    bool leaving_ = false;
+    std::optional<Error> lost_;   ///< why there is no session
+    std::map<OpId, Step> digests_under_way_;
+    std::map<OpId, Step> evaluations_under_way_;
+    std::optional<Error> ended_;
+};
+
+}  // namespace skerry::node

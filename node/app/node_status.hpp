@@ -1,0 +1,69 @@
+#pragma once
+// The agent's status document (docs/status-json.md, section 2).
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "node/core/node_core.hpp"
+
+namespace skerry::node {
+
+struct PeerStatus {
+    std::string name;
+    NodeId node;
+    NodeState state = NodeState::joining;
+    std::string address;
+    bool connected = false;
+    std::uint64_t sent_bytes = 0;
+    std::uint64_t received_bytes = 0;
+};
+
+/// What is not in the core's view: filled by the shell just before the document is made.
+struct StatusFacts {
+    std::string run_name;
+    std::string node_name;
+    std::string site;
+    NodeId self;
+    RunId run;
+    std::string coordinator;
+    bool connected = false;
+    int trainer_pid = 0;
+    std::uint64_t trainer_restarts = 0;
+    std::uint64_t target_tokens = 0;
+    std::uint16_t data_port = 0;
+    std::uint64_t disk_bytes = 0;
+    bool disk_full = false;
+    bool paused = false;
+    NodeState member_state = NodeState::joining;
+    std::vector<PeerStatus> peers;
+    std::vector<Step> snapshots;
+    Step oldest_entry;
+    std::uint64_t refetched_entries = 0;
+    std::uint64_t refetched_blocks = 0;
+    std::uint64_t refetched_shards = 0;
+    std::uint64_t refused_zap = 0;
+    std::uint64_t refused_roster = 0;
+    std::uint64_t refused_too_large = 0;
+    std::optional<Error> error;
+};
+
+/// Remembers what goes by: digests of states, the newest losses.
+class StatusBook {
+  public:
+    void note_digest(Step step, const Digest& digest);
+    void note_heldout(Step step, double loss);
+    void note_trainer(const TrainerAlive& alive) { alive_ = alive; }
+    void note_traffic(std::uint64_t sent, std::uint64_t received);
+
+    std::string to_json(const NodeView& view, const StatusFacts& facts) const;
+
+  private:
+    std::deque<StateDigest> digests_;  ///< the newest 1000, ascending
+    std::optional<std::pair<Step, double>> heldout_;
+    TrainerAlive alive_;
+    std::uint64_t sent_bytes_ = 0;
+    std::uint64_t received_bytes_ = 0;
+};
+
+}  // namespace skerry::node
