@@ -11,7 +11,8 @@
 #include <functional>
 
 #include "node/data/token_shard.hpp"
-#include "node/trainer/descriptor.hpp"
+#include "protocol/base/descriptor.hpp"
+#include "protocol/config/files.hpp"
 #include "protocol/identity/hash.hpp"
 
 namespace skerry::node {
@@ -220,19 +221,6 @@ Result<void> split_texts(const PrepareOptions& options, SplitWriter& train, Spli
     return read_text(*options.held_out, [&](ByteSpan part) { return held_out.add(part); });
 }
 
-Result<void> write_manifest(const fs::path& folder, const std::string& text) {
-    const fs::path path = folder / "manifest.json";
-    const std::string temporary = path.string() + ".tmp";
-    OwnedDescriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (!file) return system_error(path.string());
-    auto wrote = write_all(file.get(), text.data(), text.size(), path.string());
-    if (!wrote) return wrote;
-    if (::fsync(file.get()) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0) return system_error(path.string());
-    OwnedDescriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!directory || ::fsync(directory.get()) != 0) return system_error(folder.string());
-    return {};
-}
-
 }  // namespace
 
 Result<DataManifest> prepare_data(const PrepareOptions& options) {
@@ -253,24 +241,15 @@ Result<DataManifest> prepare_data(const PrepareOptions& options) {
         if (!shards) return fail(shards.error());
         manifest.shards.insert(manifest.shards.end(), shards->begin(), shards->end());
     }
-    auto written = write_manifest(options.out, to_json(manifest));
+    auto written = write_small_file(options.out / "manifest.json", to_json(manifest), 0644);
     if (!written) return fail(written.error());
     return manifest;
 }
 
 Result<DataManifest> read_data_manifest(const std::filesystem::path& folder) {
-    const fs::path path = folder / "manifest.json";
-    OwnedDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) return system_error(path.string());
-    Bytes all;
-    Bytes window(1 << 16);
-    for (;;) {
-        auto n = read_some(file.get(), window, path.string());
-        if (!n) return fail(n.error());
-        if (*n == 0) return parse_data_manifest(all);
-        all.insert(all.end(), window.begin(), window.begin() + static_cast<long>(*n));
-        if (all.size() > kMaxDataManifestBytes) return fail(Errc::too_large, path.string() + " is over 16 MiB");
-    }
+    auto text = read_small_file(folder / "manifest.json", kMaxDataManifestBytes);
+    if (!text) return fail(text.error());
+    return parse_data_manifest(as_bytes(*text));
 }
 
 }  // namespace skerry::node

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "node/trainer/child_process.hpp"
-#include "node/trainer/descriptor.hpp"
+#include "protocol/base/descriptor.hpp"
 
 namespace skerry::node {
 

@@ -25,7 +25,7 @@ ARROWS = {
     "node/transport": PROTOCOL + ["node/core"],
     "node/compress": PURE + ["node/core"],
     "node/outer": PURE + ["node/core", "node/compress"],
-    "node/model_folder": PURE + ["node/core"],
+    "node/model_folder": PURE + ["protocol/config", "node/core"],
     "node/data": PURE + ["protocol/config", "node/core"],
     "node/control": PROTOCOL + NODE_LOW,
     "node/exchange": PROTOCOL + NODE_LOW + ["node/log"],

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "node/trainer/descriptor.hpp"
+#include "protocol/base/descriptor.hpp"
 #include "protocol/base/result.hpp"
 
 namespace skerry::node {

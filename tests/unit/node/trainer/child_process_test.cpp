@@ -14,7 +14,7 @@
 
 #include "node/data/token_shard.hpp"
 #include "node/model_folder/tensor_table.hpp"
-#include "node/trainer/descriptor.hpp"
+#include "protocol/base/descriptor.hpp"
 #include "protocol/base/within.hpp"
 
 namespace skerry::node {

@@ -5,7 +5,7 @@
 
 #include <utility>
 
-namespace skerry::node {
+namespace skerry {
 
 class OwnedDescriptor {
   public:
@@ -29,4 +29,4 @@ class OwnedDescriptor {
     int value_ = -1;
 };
 
-}  // namespace skerry::node
+}  // namespace skerry
