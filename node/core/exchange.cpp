@@ -138,14 +138,13 @@ void Exchange::want_missing() {
             try_reduce(piece);
             continue;
         }
+        if (results_[p].have) continue;
         Want want;
         want.object = {ObjectKind::result, plan_->step, digest_};
         want.piece = want.place = piece;
         want.purpose = ChunkPurpose::result;
         want.maker = owner;
-        // Who left the roster since cannot be verified any more; then only a new plan helps.
-        const RosterEntry* entry = roster_.find(owner);
-        if (entry != nullptr) want.owner = entry->key;
+        want.owner = roster_.key_of(owner);
         want.bytes = chunk_size(piece);
         asker_.want(std::move(want));
     }

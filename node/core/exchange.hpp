@@ -52,6 +52,8 @@ class Exchange {
     void on_fetched(const Fetched& fetched);
     bool owns(OpId op) const { return reducing_.contains(op); }
     void on_done(const Done& done);
+    /// A fresh connection has not heard our HAVE.
+    void peer_up() { have_changed_ = plan_ != nullptr && results_have_ > 0; }
     /// Starts what can be started; HAVE at most once a second.
     void pump();
     Mono next_wake() const;

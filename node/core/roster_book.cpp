@@ -13,6 +13,7 @@ bool RosterBook::adopt(const SignedBody& body) {
     if (body_ && parsed->epoch <= roster_.epoch) return false;
     roster_ = std::move(*parsed);
     body_ = body;
+    for (const RosterEntry& entry : roster_.nodes) keys_[entry.node] = entry.key;
     // A live connection is not revoked by a list: who left the roster is not a peer from this event on.
     std::erase_if(connected_, [&](const NodeId& peer) { return !knows(peer); });
     publish();
@@ -34,6 +35,17 @@ const RosterEntry* RosterBook::find(const NodeId& node) const {
 bool RosterBook::anyone_joining() const {
     return std::any_of(roster_.nodes.begin(), roster_.nodes.end(),
                        [](const RosterEntry& entry) { return entry.state == NodeState::joining; });
+}
+
+NodeId RosterBook::first_current() const {
+    for (const RosterEntry& entry : roster_.nodes)
+        if (entry.state == NodeState::current) return entry.node;
+    return {};
+}
+
+PublicKey RosterBook::key_of(const NodeId& node) const {
+    auto at = keys_.find(node);
+    return at == keys_.end() ? PublicKey{} : at->second;
 }
 
 void RosterBook::publish() {

@@ -1,6 +1,7 @@
 #pragma once
 // Who the others are: the current roster, who of them is connected, who dials whom.
 
+#include <map>
 #include <set>
 
 #include "node/core/context.hpp"
@@ -27,6 +28,10 @@ class RosterBook {
     Epoch epoch() const { return roster_.epoch; }
     const std::optional<SignedBody>& body() const { return body_; }
     bool anyone_joining() const;
+    /// Lowest id among the current nodes; zero if there is none.
+    NodeId first_current() const;
+    /// A node's key, also of one that has left the roster since this process began.
+    PublicKey key_of(const NodeId& node) const;
 
   private:
     void publish();
@@ -36,6 +41,7 @@ class RosterBook {
     std::optional<SignedBody> body_;
     std::vector<NodeId> dial_;
     std::set<NodeId> connected_;
+    std::map<NodeId, PublicKey> keys_;
 };
 
 }  // namespace skerry::node

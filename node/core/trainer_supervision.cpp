@@ -97,7 +97,10 @@ TrainerSupervision::Outcome TrainerSupervision::on_done(const Done& done) {
     heard_ = context_.now;
     if (done.op == saving_) {
         saving_.reset();
-        return done.error ? Outcome::none : Outcome::saved;
+        const auto* progress = std::get_if<ProgressAnswer>(&done.answer);
+        if (done.error || progress == nullptr) return Outcome::none;
+        saved_delta_ = progress->delta;
+        return Outcome::saved;
     }
     op_.reset();
     switch (state_) {

@@ -32,6 +32,7 @@ class TrainerSupervision {
     RoundAnswer::Why round_end() const { return round_end_; }
     const std::optional<ProgressNote>& restored_note() const { return restored_; }
     double heldout() const { return heldout_; }
+    const TrainedSoFar& saved_delta() const { return saved_delta_; }
 
     void load(bool reset_optimizer);
     void restore(std::uint32_t slot);
@@ -69,6 +70,7 @@ class TrainerSupervision {
     std::optional<OpId> saving_;
     std::uint64_t life_ = 0;
     TrainedSoFar delta_;
+    TrainedSoFar saved_delta_;
     RoundAnswer::Why round_end_ = RoundAnswer::Why::steps;
     std::optional<ProgressNote> restored_;
     TrainerAlive alive_;

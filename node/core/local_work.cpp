@@ -1,0 +1,348 @@
+// The step machine's local half: leases, the delta in the trainer, rounds, freeze and progress.
+
+#include <algorithm>
+
+#include "node/core/step_machine.hpp"
+
+namespace skerry::node {
+
+namespace {
+ControlMessage control(ControlBody body) {
+    ControlMessage message;
+    message.body = std::move(body);
+    return message;
+}
+
+std::vector<Segment> prefix(Context& context, const ProgressImage& image) {
+    LeaseBook book(context);
+    book.restore(image.note.fed);
+    return book.consumed(image.delta.sequences);
+}
+}  // namespace
+
+// ------------------------------------------------------------------------------------------------ leases
+
+std::vector<Segment> StepMachine::delta() const {
+    if (!trainer_.has_delta() || reload_wanted_) return {};
+    return leases_.consumed(trainer_.delta().sequences);
+}
+
+/// The ledger's word, once it speaks about the state that is applied here.
+void StepMachine::settle_leases() {
+    if (leases_settled_ || !at_head()) return;
+    leases_settled_ = true;
+    leases_.told(context_.orders.leases);
+    // What is not leased is not trained on: a delta and its leases live and die together.
+    if (frozen_ && !leases_.covers(frozen_->segments)) {
+        drop_local("a lease of the frozen contribution is gone");
+        return;
+    }
+    const auto fed = leases_.consumed(leases_.fed_sequences());
+    if (!reload_wanted_ && !leases_.covers(fed)) drop_local("a lease of the local delta is gone");
+}
+
+void StepMachine::drop_local(const char* why) {
+    if (frozen_ || trainer_.has_delta()) context_.note(std::string("local work dropped: ") + why, true);
+    frozen_.reset();
+    encode_dropped_ = encode_op_.has_value();
+    round_over_ = false;
+    leases_.rewind();
+    if (trainer_.loaded()) reload_wanted_ = true;
+}
+
+bool StepMachine::may_request_leases() const {
+    const RosterEntry* me = roster_.find(context_.self());
+    return context_.heard_orders && context_.orders.run_state == RunState::running && context_.config.train && !paused_ &&
+           !leaving_ && !stopping_ && !halted_ && !context_.orders.data_ended && me != nullptr &&
+           me->state == NodeState::current && !behind();
+}
+
+std::uint64_t StepMachine::round_sequences() const {
+    const Manifest& manifest = *context_.manifest;
+    const std::uint64_t batch = std::max<std::uint64_t>(1, manifest.batch_sequences);
+    if (manifest.local_steps > 0) return manifest.local_steps * batch;
+    return std::max(batch * 16, last_round_sequences_ + last_round_sequences_ / 4);
+}
+
+// ------------------------------------------------------------------------------------------------- ready
+
+std::optional<ReadyState> StepMachine::ready() const {
+    if (!at_head()) return std::nullopt;
+    if (frozen_) {
+        ReadyState out;
+        out.step = frozen_->step;
+        out.contribution = frozen_->id;
+        out.weight_tokens = frozen_->tokens;
+        out.segments = frozen_->segments;
+        out.norm = frozen_->norm;
+        out.loss = frozen_->loss;
+        return out;
+    }
+    if (context_.orders.run_state != RunState::running || encode_op_ || trainer_.has_delta()) {
+        // A lost contribution cannot be bound again, but its node can still own and vote.
+        if (lost_at_ != log_.applied()) return std::nullopt;
+    } else {
+        const bool idle = !trainer_.reported_training();
+        const bool nothing = leases_.stock() == 0 && (leases_.nothing_to_be_had() || context_.orders.data_ended);
+        const bool spectator = !context_.config.train || paused_ || leaving_;
+        if (!(idle && (nothing || spectator))) return std::nullopt;
+    }
+    ReadyState out;
+    out.step = log_.applied();
+    return out;
+}
+
+void StepMachine::contribution_lost(const ObjectRef& object) {
+    if (object.kind != ObjectKind::contribution || !exchange_.has_own(object.id)) return;
+    exchange_.lose_own(object.id);
+    if (!frozen_ || frozen_->id != object.id) return;
+    context_.note("the frozen contribution is damaged; its delta waits for the next step", true);
+    lost_at_ = frozen_->step;
+    frozen_.reset();
+    round_over_ = true;
+}
+
+void StepMachine::freeze_if_due() {
+    if (!round_over_ || frozen_ || encode_op_ || lost_at_ || reload_wanted_ || stopping_ || !at_head()) return;
+    if (!trainer_.idle() || !trainer_.has_delta()) return;
+    encode_op_ = context_.new_op();
+    encode_dropped_ = false;
+    log_.reader_begins(*encode_op_);
+    const bool residual = residual_tag_ && residual_tag_ == chain_.last_credited();
+    context_.emit(Encode{*encode_op_, log_.applied(), residual});
+}
+
+void StepMachine::on_encoded(const Done& done) {
+    log_.reader_ends(*encode_op_);
+    encode_op_.reset();
+    if (encode_dropped_) return;
+    const auto* answer = std::get_if<EncodedAnswer>(&done.answer);
+    if (done.error || answer == nullptr) {
+        if (done.error && done.error->code == Errc::disk_full) return;
+        trainer_.fail("its weights could not be read");
+        on_trainer_gone();
+        return;
+    }
+    if (!answer->finite) {
+        context_.note("the local weights are not finite: dropped, leases returned", true);
+        leases_.give_back(delta());
+        progress_.clear();
+        drop_local("not finite");
+        reset_optimizer_ = true;
+        return;
+    }
+    Frozen frozen;
+    frozen.step = log_.applied();
+    frozen.id = answer->contribution;
+    frozen.segments = delta();
+    frozen.tokens = trainer_.delta().tokens;
+    frozen.norm = answer->norm;
+    frozen.loss = trainer_.delta().loss;
+    frozen.life = trainer_.life();
+    frozen_ = std::move(frozen);
+    exchange_.add_own(frozen_->step, frozen_->id);
+}
+
+// ------------------------------------------------------------------------------------------------- rounds
+
+bool StepMachine::may_train() const {
+    return at_head() && context_.orders.run_state == RunState::running && context_.config.train && !paused_ &&
+           !leaving_ && !stopping_;
+}
+
+bool StepMachine::wants_trainer() const {
+    if (!context_.config.train || stopping_ || left_ || leaving_ == LeaveWhen::now) return false;
+    if (trainer_.state() == TrainerSupervision::State::off) return may_train() && leases_.stock() > 0;
+    if (context_.orders.run_state == RunState::stopped)
+        return frozen_ || trainer_.has_delta() || evaluation_due() ||
+               trainer_.state() == TrainerSupervision::State::evaluating;
+    // Paused: the process goes once nothing in it can still count.
+    return !paused_ || frozen_ || trainer_.has_delta() || encode_op_;
+}
+
+void StepMachine::drive_trainer() {
+    if (encode_op_) return;
+    if (!stopping_) trainer_.want(wants_trainer());
+    const auto before = trainer_.state();
+    trainer_.tick();
+    const bool killed = before != trainer_.state() && trainer_.state() == TrainerSupervision::State::backoff;
+    if (killed) on_trainer_gone();
+    if (trainer_.state() == TrainerSupervision::State::unloaded) load_trainer();
+    const bool must_end = paused_ || stopping_ || leaving_ == LeaveWhen::now || reload_wanted_;
+    if (must_end) trainer_.freeze();
+    if (reload_wanted_ && trainer_.idle() && !log_.busy()) {
+        reload_wanted_ = false;
+        leases_.rewind();
+        base_ = log_.applied();
+        trainer_.load(std::exchange(reset_optimizer_, false));
+        return;
+    }
+    if (evaluation_due()) {
+        evaluated_ = log_.applied();
+        trainer_.evaluate(log_.applied());
+        return;
+    }
+    start_round();
+    save_progress(context_.now >= save_at_);
+}
+
+/// Held-out loss is computed by one node: the first current one of the roster.
+bool StepMachine::evaluation_due() const {
+    const auto every = context_.manifest->evaluate_every;
+    if (every == 0 || !context_.config.evaluate || evaluated_ == log_.applied()) return false;
+    if (!trainer_.idle() || !at_head() || reload_wanted_ || roster_.first_current() != context_.self()) return false;
+    return log_.applied().value % every == 0 || context_.orders.data_ended ||
+           context_.orders.run_state == RunState::stopped;
+}
+
+bool StepMachine::progress_valid(const ProgressImage& image) const {
+    const Step head = log_.applied();
+    if (image.note.base > head || head.value - image.note.base.value > context_.manifest->max_carry) return false;
+    if (chain_.last_credited() && *chain_.last_credited() >= image.note.base) return false;
+    return image.delta.sequences > 0 && leases_.covers(prefix(context_, image));
+}
+
+void StepMachine::load_trainer() {
+    // A frozen contribution holds the delta until the decision; a second copy of it would be of no use before.
+    if (frozen_ || !at_head() || !leases_settled_) return;
+    leases_.rewind();
+    reload_wanted_ = false;
+    base_ = log_.applied();
+    std::erase_if(progress_, [&](const ProgressImage& image) { return !progress_valid(image); });
+    if (progress_.empty()) trainer_.load(std::exchange(reset_optimizer_, false));
+    else trainer_.restore(progress_.back().slot);
+}
+
+void StepMachine::start_round() {
+    if (round_over_ && !frozen_ && !trainer_.has_delta() && leases_.stock() > 0) round_over_ = false;
+    if (!may_train() || !leases_settled_ || !trainer_.idle() || frozen_ || round_over_ || lost_at_ || reload_wanted_) return;
+    const Manifest& manifest = *context_.manifest;
+    const std::uint64_t batch = std::max<std::uint64_t>(1, manifest.batch_sequences);
+    const bool timed_out = context_.now >= round_ends_;
+    if (manifest.local_steps > 0 && round_steps_ >= manifest.local_steps) round_over_ = true;
+    if (timed_out && trainer_.has_delta()) round_over_ = true;
+    if (round_over_) return;
+
+    const std::uint64_t steps_left = manifest.local_steps > 0 ? manifest.local_steps - round_steps_ : 0;
+    const std::uint64_t queued = leases_.fed_sequences() - trainer_.delta().sequences;
+    const std::uint64_t need = manifest.local_steps > 0 ? steps_left * batch : leases_.stock() + queued;
+    auto segments = need > queued ? leases_.feed(need - queued) : std::vector<Segment>{};
+    if (queued == 0 && segments.empty()) {
+        const bool nothing = leases_.nothing_to_be_had() || context_.orders.data_ended;
+        if (nothing && trainer_.has_delta()) round_over_ = true;
+        return;
+    }
+    if (trainer_.delta().sequences == 0) base_ = log_.applied();
+    if (!segments.empty()) trainer_.feed(std::move(segments));
+
+    TrainerTrain order;
+    order.round = log_.applied().value;
+    order.committed_tokens = chain_.tokens(log_.applied());
+    order.participants = std::max<std::uint32_t>(1, context_.orders.planned_participants);
+    order.first_step = round_steps_;
+    order.max_steps = steps_left;
+    if (round_ends_ != Mono::max() && !timed_out) order.deadline = round_ends_ - context_.now;
+    else if (manifest.round_ms > 0) order.deadline = Millis(manifest.round_ms);
+    steps_before_ = trainer_.delta().steps;
+    if (save_at_ == Mono::max()) save_at_ = context_.now + context_.config.progress_every;
+    trainer_.train(std::move(order));
+}
+
+void StepMachine::on_trainer(TrainerSupervision::Outcome outcome) {
+    using Outcome = TrainerSupervision::Outcome;
+    switch (outcome) {
+        case Outcome::restored: {
+            const ProgressNote& note = *trainer_.restored_note();
+            leases_.restore(note.fed);
+            leases_.restore(leases_.consumed(trainer_.delta().sequences));
+            base_ = note.base;
+            round_steps_ = note.head == log_.applied() ? note.round_steps : 0;
+            break;
+        }
+        case Outcome::restore_failed: progress_.clear(); break;
+        case Outcome::round_ended: {
+            using Why = RoundAnswer::Why;
+            round_steps_ += trainer_.delta().steps - std::min(trainer_.delta().steps, steps_before_);
+            last_round_sequences_ = trainer_.delta().sequences;
+            save_at_ = Mono::max();
+            const Why why = trainer_.round_end();
+            if (why == Why::steps || why == Why::deadline) round_over_ = true;
+            // Stopped by us: for an apply (a new round follows it) or because no further one will come.
+            if (why == Why::freeze && (paused_ || stopping_ || !may_train()) && at_head()) round_over_ = true;
+            break;
+        }
+        case Outcome::saved:
+            if (!saving_) break;
+            saving_->delta = trainer_.saved_delta();
+            std::erase_if(progress_, [&](const ProgressImage& image) { return image.slot == saving_->slot; });
+            progress_.push_back(*saving_);
+            saving_.reset();
+            break;
+        case Outcome::evaluated: heldout_ = {*evaluated_, trainer_.heldout()}; break;
+        default: break;
+    }
+}
+
+void StepMachine::on_trainer_gone() {
+    // The frozen contribution stays valid, with its leases; what was only in the process is lost since `progress`.
+    saving_.reset();
+    reload_wanted_ = false;
+    if (trainer_.gone_not_finite() && !frozen_) {
+        leases_.give_back(leases_.fed());
+        progress_.clear();
+        reset_optimizer_ = true;
+    }
+    leases_.rewind();
+    if (!frozen_) round_over_ = false;
+    save_at_ = Mono::max();
+}
+
+ProgressNote StepMachine::progress_note() const {
+    ProgressNote note;
+    note.base = base_;
+    note.head = log_.applied();
+    note.fed = leases_.fed();
+    note.round_steps = static_cast<std::uint32_t>(round_steps_);
+    return note;
+}
+
+void StepMachine::save_progress(bool due) {
+    if (!due || trainer_.saving() || reload_wanted_ || trainer_.state() != TrainerSupervision::State::training) return;
+    const std::uint32_t slot = progress_.empty() ? 0 : 1 - std::min(1U, progress_.back().slot);
+    saving_ = ProgressImage{slot, progress_note(), trainer_.delta()};
+    save_at_ = context_.now + context_.config.progress_every;
+    trainer_.save(slot, saving_->note);
+}
+
+// ------------------------------------------------------------------------------------------- the way out
+
+void StepMachine::leave(LeaveWhen when) {
+    leaving_ = when;
+    context_.emit(Send{control(Leaving{when})});
+}
+
+void StepMachine::finish_stop() {
+    if (exited_) return;
+    if (left_) {
+        trainer_.want(false);
+        context_.emit(Exit{Errc::cancelled, "left the run"});
+        exited_ = true;
+        return;
+    }
+    if (!stopping_ || !trainer_.quiet() || encode_op_) return;
+    const bool worth = trainer_.has_delta() && trainer_.idle() && !reload_wanted_;
+    if (worth && !(saving_ && saving_->delta == trainer_.delta())) {
+        const bool saved = !progress_.empty() && progress_.back().delta == trainer_.delta();
+        if (!saved) {
+            const std::uint32_t slot = progress_.empty() ? 0 : 1 - std::min(1U, progress_.back().slot);
+            saving_ = ProgressImage{slot, progress_note(), trainer_.delta()};
+            trainer_.save(slot, saving_->note);
+            return;
+        }
+    }
+    trainer_.want(false);
+    context_.emit(Exit{Errc::cancelled, "asked to end"});
+    exited_ = true;
+}
+
+}  // namespace skerry::node

@@ -1,0 +1,203 @@
+#include "node/core/state_log.hpp"
+
+#include <algorithm>
+
+#include "protocol/wire/limits.hpp"
+
+namespace skerry::node {
+
+void StateLog::begin(const NodeImage& image) {
+    entries_.insert(image.entries.begin(), image.entries.end());
+    for (const StateDigest& snapshot : image.snapshots) snapshots_[snapshot.step] = snapshot.value;
+    records_ = chain_.known();
+    applied_ = newest_start();
+}
+
+Step StateLog::log_head() const {
+    Step at = applied_;
+    for (auto entry = entries_.lower_bound(at); entry != entries_.end() && *entry == at; ++entry) at = at.next();
+    return at;
+}
+
+Step StateLog::oldest_entry() const {
+    // Of the run of entries that ends at the head: what is below a gap helps nobody.
+    Step at = log_head();
+    while (at.value > 0 && entries_.contains(Step{at.value - 1})) at = Step{at.value - 1};
+    return at;
+}
+
+std::vector<Step> StateLog::snapshots() const {
+    std::vector<Step> out;
+    for (const auto& [step, digest] : snapshots_) out.push_back(step);
+    if (out.size() > kMaxSnapshotsPerReport)
+        out.erase(out.begin(), out.end() - static_cast<std::ptrdiff_t>(kMaxSnapshotsPerReport));
+    return out;
+}
+
+std::optional<Digest> StateLog::digest_of(Step step) const {
+    for (const StateDigest& known : digests_)
+        if (known.step == step) return known.value;
+    return std::nullopt;
+}
+
+std::optional<Digest> StateLog::agreed_digest(Step step) const {
+    for (const StateDigest& agreed : context_.orders.digests)
+        if (agreed.step == step) return agreed.value;
+    return std::nullopt;
+}
+
+// ------------------------------------------------------------------------------------------- operations
+
+Step StateLog::newest_start() const {
+    Step best;
+    for (const auto& [step, digest] : snapshots_)
+        if (step <= chain_.known()) best = std::max(best, step);
+    return best;
+}
+
+void StateLog::load() {
+    const Step best = newest_start();
+    const bool initial = !snapshots_.contains(best);
+    const OpId op = context_.new_op();
+    running_[op] = {Kind::load, best, initial};
+    exclusive_ = op;
+    context_.emit(LoadState{op, best, initial});
+}
+
+void StateLog::append(Step step, bool prepared) {
+    const OpId op = context_.new_op();
+    append_ = {op, step};
+    const ChainLink& link = chain_.link(step);
+    context_.emit(AppendEntry{op, step, *chain_.record(step), link.plan_digest, link.root, prepared});
+}
+
+void StateLog::apply(Step step, LocalDelta local, ResidualRule residual) {
+    const OpId op = context_.new_op();
+    running_[op] = {Kind::apply, step, false};
+    exclusive_ = op;
+    context_.emit(Apply{op, step, chain_.decision(step), local, residual});
+}
+
+void StateLog::adopt(const StateDigest& snapshot, const Bytes& preimage) {
+    const OpId op = context_.new_op();
+    running_[op] = {Kind::adopt, snapshot.step, false};
+    exclusive_ = op;
+    context_.emit(
+        AdoptSnapshot{op, snapshot.step, snapshot.value, preimage, chain_.records(records_, snapshot.step)});
+}
+
+void StateLog::compute_digest() {
+    const OpId op = context_.new_op();
+    running_[op] = {Kind::digest, applied_, false};
+    readers_.insert(op);
+    context_.emit(ComputeDigest{op, applied_});
+}
+
+void StateLog::write_snapshot() {
+    const OpId op = context_.new_op();
+    running_[op] = {Kind::snapshot, applied_, false};
+    readers_.insert(op);
+    context_.emit(WriteSnapshot{op, applied_});
+}
+
+void StateLog::prune(Step floor) {
+    if (pruning_) return;
+    // The newest snapshot at or below the floor stays, and every entry after it.
+    auto keep = snapshots_.upper_bound(floor);
+    if (keep == snapshots_.begin()) return;
+    --keep;
+    Prune action;
+    for (auto at = snapshots_.begin(); at != keep; ++at) action.snapshots.push_back(at->first);
+    action.entries_below = keep->first;
+    const bool entries = !entries_.empty() && *entries_.begin() < keep->first;
+    if (action.snapshots.empty() && !entries) return;
+    for (Step step : action.snapshots) snapshots_.erase(step);
+    entries_.erase(entries_.begin(), entries_.lower_bound(action.entries_below));
+    action.op = context_.new_op();
+    running_[action.op] = {Kind::prune, floor, false};
+    pruning_ = true;
+    context_.emit(std::move(action));
+}
+
+// ------------------------------------------------------------------------------------------ completions
+
+bool StateLog::owns(OpId op) const { return running_.contains(op) || (append_ && append_->first == op); }
+
+void StateLog::remember_digest(Step step, const Digest& value) {
+    std::erase_if(digests_, [&](const StateDigest& known) { return known.step == step; });
+    digests_.push_back({step, value});
+    while (digests_.size() > kMaxDigestsPerReport) digests_.pop_front();
+}
+
+StateLog::Result StateLog::on_done(const Done& done) {
+    if (append_ && append_->first == done.op) {
+        const Step step = append_->second;
+        append_.reset();
+        if (done.error) return {Outcome::append_failed, step};
+        entries_.insert(step);
+        records_ = std::max(records_, step.next());
+        return {Outcome::appended, step};
+    }
+    auto at = running_.find(done.op);
+    if (at == running_.end()) return {};
+    const Running running = at->second;
+    running_.erase(at);
+    const auto* state = std::get_if<StateAnswer>(&done.answer);
+    switch (running.kind) {
+        case Kind::load:
+        case Kind::apply:
+        case Kind::adopt: return on_exclusive(running, done);
+        case Kind::prune: pruning_ = false; return {};
+        case Kind::digest:
+        case Kind::snapshot: break;
+    }
+    readers_.erase(done.op);
+    if (done.error || state == nullptr || !state->digest) return {};
+    if (running.kind == Kind::snapshot) snapshots_[running.step] = *state->digest;
+    remember_digest(running.step, *state->digest);
+    return {Outcome::digest, running.step};
+}
+
+StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done) {
+    exclusive_.reset();
+    const auto* state = std::get_if<StateAnswer>(&done.answer);
+    const bool failed = done.error || state == nullptr;
+    switch (running.kind) {
+        case Kind::load: {
+            const auto agreed = agreed_digest(running.step);
+            const bool differs = !failed && agreed && state->digest && *state->digest != *agreed;
+            if (failed || differs) {
+                if (!running.initial) {
+                    snapshots_.erase(running.step);
+                    context_.emit(DropSnapshot{running.step});
+                }
+                return {Outcome::load_failed, running.step};
+            }
+            loaded_ = true;
+            applied_ = running.step;
+            if (state->digest) remember_digest(running.step, *state->digest);
+            return {Outcome::loaded, running.step};
+        }
+        case Kind::apply:
+            if (failed) {
+                const bool damaged = done.error && done.error->code == Errc::digest_mismatch;
+                if (damaged) entries_.erase(running.step);
+                else loaded_ = false;
+                return {Outcome::apply_failed, running.step};
+            }
+            applied_ = running.step.next();
+            return {Outcome::applied, running.step, state->local_kept};
+        default: break;
+    }
+    if (failed) return {Outcome::adopt_failed, running.step};
+    loaded_ = true;
+    applied_ = running.step;
+    records_ = std::max(records_, running.step);
+    if (state->digest) {
+        snapshots_[running.step] = *state->digest;
+        remember_digest(running.step, *state->digest);
+    }
+    return {Outcome::adopted, running.step};
+}
+
+}  // namespace skerry::node

@@ -1,0 +1,92 @@
+#pragma once
+// The state S_head and the log below it, as this node has them: what is durable, what is applied, and the disk and
+// codec operations under way. Decides what may run beside what; the step machine decides what to do.
+
+#include <deque>
+#include <map>
+#include <set>
+
+#include "node/core/chain.hpp"
+
+namespace skerry::node {
+
+class StateLog {
+  public:
+    StateLog(Context& context, Chain& chain) : context_(context), chain_(chain) {}
+
+    void begin(const NodeImage& image);
+
+    enum class Outcome : std::uint8_t {
+        none, loaded, load_failed, appended, append_failed, applied, apply_failed, adopted, adopt_failed, digest
+    };
+    struct Result {
+        Outcome outcome = Outcome::none;
+        Step step;
+        bool local_kept = true;
+    };
+
+    bool loaded() const { return loaded_; }
+    /// Theta and m are being replaced.
+    bool busy() const { return exclusive_.has_value(); }
+    /// Somebody reads theta: nothing may replace it.
+    bool being_read() const { return !readers_.empty(); }
+    bool appending() const { return append_.has_value(); }
+
+    Step applied() const { return applied_; }
+    /// Entries and decisions below it are durable (or covered by the snapshot the state came from).
+    Step log_head() const;
+    bool has_entry(Step step) const { return entries_.contains(step); }
+    Step oldest_entry() const;
+    std::vector<Step> snapshots() const;
+    bool has_snapshot(Step step) const { return snapshots_.contains(step); }
+    const std::deque<StateDigest>& digests() const { return digests_; }
+    std::optional<Digest> digest_of(Step step) const;
+
+    /// Loads the newest state this disk has that is not known to be bad.
+    void load();
+    /// Forgets the state in memory; load() starts over.
+    void unload() { loaded_ = false; }
+    void append(Step step, bool prepared);
+    void apply(Step step, LocalDelta local, ResidualRule residual);
+    void adopt(const StateDigest& snapshot, const Bytes& preimage);
+    void compute_digest();
+    void write_snapshot();
+    /// Deletes what the floor allows.
+    void prune(Step floor);
+
+    /// An operation that only reads theta, run by somebody else (encoding).
+    void reader_begins(OpId op) { readers_.insert(op); }
+    void reader_ends(OpId op) { readers_.erase(op); }
+
+    bool owns(OpId op) const;
+    Result on_done(const Done& done);
+
+  private:
+    enum class Kind : std::uint8_t { load, apply, adopt, digest, snapshot, prune };
+    struct Running {
+        Kind kind = Kind::load;
+        Step step;
+        bool initial = false;
+    };
+    /// The newest snapshot that the known chain reaches; 0: the initial state.
+    Step newest_start() const;
+    Result on_exclusive(const Running& running, const Done& done);
+    void remember_digest(Step step, const Digest& value);
+    std::optional<Digest> agreed_digest(Step step) const;
+
+    Context& context_;
+    Chain& chain_;
+    bool loaded_ = false;
+    Step applied_;
+    Step records_;  ///< decision records below it are durable
+    std::set<Step> entries_;
+    std::map<Step, Digest> snapshots_;
+    std::deque<StateDigest> digests_;
+    std::map<OpId, Running> running_;
+    std::optional<OpId> exclusive_;
+    std::set<OpId> readers_;
+    std::optional<std::pair<OpId, Step>> append_;
+    bool pruning_ = false;
+};
+
+}  // namespace skerry::node

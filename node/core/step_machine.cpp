@@ -1,0 +1,433 @@
+#include "node/core/step_machine.hpp"
+
+#include <algorithm>
+
+#include "protocol/rules/chain.hpp"
+#include "protocol/wire/canonical.hpp"
+
+namespace skerry::node {
+
+namespace {
+constexpr Millis kAskAgain{2000};
+constexpr Millis kPrepareAgain{5000};
+constexpr std::size_t kPlanBodies = 4;
+
+ControlMessage control(ControlBody body) {
+    ControlMessage message;
+    message.body = std::move(body);
+    return message;
+}
+}  // namespace
+
+StepMachine::StepMachine(Context& context, RosterBook& roster, Chain& chain, StateLog& log, Asker& asker,
+                         Exchange& exchange, CatchUp& catch_up, LeaseBook& leases, TrainerSupervision& trainer)
+    : context_(context), roster_(roster), chain_(chain), log_(log), asker_(asker), exchange_(exchange),
+      catch_up_(catch_up), leases_(leases), trainer_(trainer) {}
+
+void StepMachine::begin(const NodeImage& image) {
+    progress_ = image.progress;
+    residual_tag_ = image.residual_tag;
+    Step open = log_.log_head();
+    for (const Step step : image.entries) open = std::max(open, step.next());
+    for (const ContributionImage& found : image.contributions) {
+        if (found.step < open) continue;
+        if (found.own) exchange_.add_own(found.step, found.id);
+        else exchange_.add_gathered(found.step, found.id, found.pieces);
+    }
+    for (const PreparedImage& found : image.prepared) {
+        auto plan = parse_plan(found.plan_body);
+        if (!plan || found.step < open) continue;
+        const bool fits = found.leaves.size() == context_.grid.count() && found.signatures.size() == found.leaves.size();
+        if (!fits || (exchange_.following() && Exchange::rank(*plan) < Exchange::rank(exchange_.plan()))) continue;
+        exchange_.restore(found, std::make_shared<const Plan>(std::move(*plan)), body_digest(found.plan_body));
+    }
+}
+
+void StepMachine::drop_private_state() {
+    context_.emit(DropPrivateState{});
+    progress_.clear();
+    residual_tag_.reset();
+    if (frozen_) exchange_.lose_own(frozen_->id);
+    drop_local("this disk is older than its node");
+}
+
+void StepMachine::session_opened() {
+    decisions_again_ = Mono::min();
+    if (leaving_) context_.emit(Send{control(Leaving{*leaving_})});
+}
+
+bool StepMachine::behind() const {
+    return !log_.loaded() || log_.applied() < chain_.known() || (context_.heard_orders && chain_.known() < context_.orders.head);
+}
+
+/// Here, told and applied: the open step is mine too.
+bool StepMachine::at_head() const {
+    return log_.loaded() && !log_.busy() && log_.applied() == chain_.known() && context_.heard_orders &&
+           context_.orders.head == log_.applied() && !halted_;
+}
+
+Phase StepMachine::phase() const {
+    if (!context_.manifest || !context_.heard_orders) return Phase::joining;
+    if (behind()) return Phase::behind;
+    if (prepared()) return Phase::prepared;
+    if (exchange_.following() && exchange_.plan().step == log_.applied()) return Phase::exchange;
+    return ready() ? Phase::ready : Phase::work;
+}
+
+// --------------------------------------------------------------------------------------- orders and plans
+
+void StepMachine::on_orders(const Orders& orders) {
+    for (const SignedDecision& record : orders.decisions) learn(record);
+    const Step known = chain_.known();
+    if (orders.head < known || (orders.head == known && orders.h_head != chain_.h(known))) {
+        // Impossible within one history: the coordinator's database is older than what was decided, or another.
+        if (!halted_) context_.note("the coordinator's log is not the one this node has; applying nothing", true);
+        halted_ = true;
+        return;
+    }
+    halted_ = false;
+    leases_settled_ = false;
+    if (orders.run_state == RunState::stopped) snapshot_asked_ = true;
+    if (orders.plan) take_plan(*orders.plan);
+    for (const OrderRequest& request : orders.requests) {
+        if (request.ask == Ask::write_snapshot) snapshot_asked_ = true;
+        if (request.ask == Ask::state_digest && request.step == log_.applied())
+            digest_done_ = log_.digest_of(request.step).has_value();
+        if (request.ask == Ask::reload_state && log_.loaded() && !log_.busy()) {
+            context_.note("this node's state differs from the agreed one: replaying from disk", true);
+            log_.unload();
+            drop_local("state reloaded");
+        }
+    }
+    const Mono ends = context_.now + Millis(orders.round_remaining_ms);
+    if (orders.head == log_.applied()) round_ends_ = orders.round_remaining_ms > 0 ? ends : context_.now;
+}
+
+void StepMachine::on_decisions(const Decisions& decisions) {
+    for (const SignedDecision& record : decisions.records) learn(record);
+    decisions_again_ = Mono::min();
+}
+
+void StepMachine::learn(const SignedDecision& record) {
+    if (halted_) return;
+    const auto learned = chain_.learn(record);
+    if (learned != Chain::Learned::refused) return;
+    context_.note("a decision does not continue the chain", true);
+    halted_ = true;
+}
+
+void StepMachine::ask_decisions() {
+    if (halted_ || !context_.heard_orders || chain_.known() >= context_.orders.head) return;
+    if (context_.now < decisions_again_) return;
+    context_.emit(Send{control(DecisionsRequest{chain_.known()})});
+    decisions_again_ = context_.now + kAskAgain;
+}
+
+void StepMachine::take_plan(const PlanRef& ref) {
+    wanted_plan_ = ref.digest;
+    if (!ref.body.empty() && body_digest(ref.body) == ref.digest) {
+        while (plan_bodies_.size() >= kPlanBodies && !plan_bodies_.contains(ref.digest))
+            plan_bodies_.erase(plan_bodies_.begin());
+        plan_bodies_[ref.digest] = ref.body;
+    }
+    const bool have = plan_bodies_.contains(ref.digest) || exchange_.follows(ref.digest);
+    if (!have) context_.emit(Send{control(PlanRequest{ref.digest})});
+}
+
+void StepMachine::follow_wanted() {
+    if (!wanted_plan_ || !log_.loaded() || halted_ || exchange_.follows(*wanted_plan_)) return;
+    auto body = plan_bodies_.find(*wanted_plan_);
+    if (body == plan_bodies_.end()) return;
+    auto plan = parse_plan(body->second);
+    // A plan of another step than head is not for now; a lower one of this step is never gone back to.
+    if (!plan || plan->run != context_.manifest->run || plan->kind != EntryKind::commit) return;
+    if (plan->step != log_.log_head() || plan->step != chain_.known()) return;
+    if (plan->piece_owner.size() != context_.grid.count()) return;
+    if (exchange_.following() && exchange_.plan().step == plan->step &&
+        Exchange::rank(*plan) <= Exchange::rank(exchange_.plan()))
+        return;
+    prepared_.reset();
+    prepare_op_.reset();
+    prepare_again_ = Mono::min();
+    exchange_.follow(std::make_shared<const Plan>(std::move(*plan)), *wanted_plan_, body->second);
+}
+
+void StepMachine::prepare() {
+    if (prepare_op_ || halted_ || !exchange_.complete() || !log_.loaded()) return;
+    const Step step = exchange_.plan().step;
+    // The vote also says that the log below is durable here.
+    if (step != chain_.known() || step != log_.log_head()) return;
+    if (prepared_ && prepared_->state.durable) return;
+    if (prepared_ && context_.now < prepare_again_) return;
+    prepare_plan_ = exchange_.digest();
+    prepare_root_ = exchange_.root();
+    std::uint64_t tokens = chain_.tokens(step);
+    for (const Participant& participant : exchange_.plan().participants) tokens += participant.weight_tokens;
+    const Digest h = chain_next(chain_.h(step), step, exchange_.plan().kind, prepare_plan_,
+                                std::span<const Digest>(&prepare_root_, 1), tokens);
+    prepare_op_ = context_.new_op();
+    context_.emit(WritePrepared{*prepare_op_, step, prepare_plan_, prepare_root_, h});
+}
+
+void StepMachine::on_prepared(const Done& done) {
+    prepare_op_.reset();
+    prepare_again_ = context_.now + kPrepareAgain;
+    const auto* answer = std::get_if<PreparedAnswer>(&done.answer);
+    if (done.error || answer == nullptr || !exchange_.follows(prepare_plan_)) return;
+    prepared_ = Voted{exchange_.plan().step, {prepare_plan_, prepare_root_, answer->durable, answer->signature}};
+}
+
+std::optional<PreparedState> StepMachine::prepared() const {
+    if (!prepared_ || prepared_->step != log_.applied() || log_.has_entry(prepared_->step)) return std::nullopt;
+    return prepared_->state;
+}
+
+// -------------------------------------------------------------------------------------------------- log
+
+void StepMachine::append_next() {
+    if (halted_ || log_.appending()) return;
+    const Step next = log_.log_head();
+    if (!log_.loaded()) return;
+    if (next >= chain_.known()) {
+        if (catch_up_.entry()) catch_up_.end_entry();
+        return;
+    }
+    const ChainLink& link = chain_.link(next);
+    if (prepare_op_ && prepare_plan_ == link.plan_digest) return;  // its file is being written
+    if (prepared_ && prepared_->step == next && prepared_->state.plan == link.plan_digest &&
+        prepared_->state.root == link.root) {
+        log_.append(next, prepared_->state.durable);
+        return;
+    }
+    if (exchange_.follows(link.plan_digest)) {
+        if (exchange_.complete() && exchange_.root() == link.root) {
+            log_.append(next, false);
+            return;
+        }
+        if (snapshot_first(next)) return;
+        // Goes on as before: owners, or whoever has the decided entry, still give the pieces.
+        if (!exchange_.complete()) return;
+    }
+    if (exchange_.following() && exchange_.plan().step <= next) {
+        // Another root or another plan was decided: what is staged here is worth nothing.
+        context_.emit(DropStaging{exchange_.plan().step, exchange_.digest()});
+        exchange_.end_step(next);
+        prepared_.reset();
+    }
+    fetch_next(next);
+}
+
+void StepMachine::fetch_next(Step next) {
+    if (snapshot_first(next)) return;
+    const ChainLink& link = chain_.link(next);
+    if (catch_up_.entry() != next) catch_up_.fetch_entry(next, link.plan_digest, link.root);
+    else if (catch_up_.entry_complete()) log_.append(next, false);
+}
+
+/// Whether a snapshot is on its way that makes entry `next` unnecessary.
+bool StepMachine::snapshot_first(Step next) {
+    if (catch_up_.snapshot_withdrawn()) catch_up_.end_snapshot(false);
+    if (catch_up_.snapshot()) return *catch_up_.snapshot() > next;
+    if (!context_.heard_orders || chain_.known() < context_.orders.head) return chain_.known() < context_.orders.head;
+    auto better = catch_up_.choose_snapshot(next, chain_.known());
+    if (!better) return false;
+    catch_up_.end_entry();
+    catch_up_.fetch_snapshot(*better, chain_.tokens(better->step));
+    return true;
+}
+
+void StepMachine::adopt_snapshot() {
+    if (!catch_up_.snapshot_complete() || log_.busy() || log_.being_read() || halted_) return;
+    const StateDigest what = catch_up_.snapshot_digest();
+    if (what.step <= log_.applied() && log_.loaded()) {
+        catch_up_.end_snapshot(false);
+        return;
+    }
+    if (!trainer_.quiet()) {
+        trainer_.freeze();
+        return;
+    }
+    log_.adopt(what, catch_up_.preimage());
+}
+
+void StepMachine::apply_next() {
+    const Step step = log_.applied();
+    if (halted_ || !log_.loaded() || step >= chain_.known() || !log_.has_entry(step)) return;
+    if (log_.busy() || log_.being_read()) return;
+    if (!trainer_.quiet()) {
+        trainer_.freeze();
+        return;
+    }
+    const auto decision = chain_.decision(step);
+    if (decision->kind == EntryKind::rollback) {
+        context_.note("a rollback was decided; this version cannot apply it", true);
+        halted_ = true;
+        return;
+    }
+    treatment_ = treat(*decision);
+    log_.apply(step, treatment_->local, treatment_->residual);
+}
+
+StepMachine::Treatment StepMachine::treat(const Decision& decision) const {
+    Treatment out;
+    const bool has_delta = trainer_.has_delta() && !reload_wanted_;
+    if (trainer_.loaded()) out.local = LocalDelta::reload;
+
+    const auto mine = std::find_if(decision.credits.begin(), decision.credits.end(),
+                                   [&](const Credit& credit) { return credit.node == context_.self(); });
+    if (mine != decision.credits.end()) {
+        out.credited = mine->segments;
+        const bool as_frozen = frozen_ && frozen_->step == decision.step && frozen_->id == mine->contribution;
+        if (as_frozen) out.residual = ResidualRule::advance;
+        // The delta was waiting since the freeze, so minus the frozen part it is empty.
+        const bool is_frozen_part = as_frozen && frozen_->life == trainer_.life();
+        const auto inside = delta();
+        const bool contains = std::any_of(inside.begin(), inside.end(), [&](const Segment& segment) {
+            return std::any_of(out.credited.begin(), out.credited.end(),
+                               [&](const Segment& c) { return c.lease == segment.lease; });
+        });
+        if (is_frozen_part || contains) {
+            out.drop = true;
+            return out;
+        }
+    }
+    if (!has_delta) return out;
+    const std::uint64_t age = decision.step.value + 1 - base_.value;
+    if (age > context_.manifest->max_carry) {
+        out.drop = out.give_back = true;
+        return out;
+    }
+    out.local = LocalDelta::carry;
+    return out;
+}
+
+void StepMachine::applied(Step step, bool local_kept) {
+    const Treatment done = treatment_.value_or(Treatment{});
+    treatment_.reset();
+    if (done.residual == ResidualRule::advance) residual_tag_ = step;
+    if (done.give_back) leases_.give_back(delta());
+    if (done.drop) progress_.clear();
+    const bool keeps = done.local == LocalDelta::carry && trainer_.loaded() && local_kept;
+    if (!keeps) {
+        leases_.rewind();
+        trainer_.delta_dropped();
+        base_ = step.next();
+        // Died while it was told: what it holds now is not known.
+        if (done.local != LocalDelta::none && trainer_.loaded() && !local_kept) reload_wanted_ = true;
+        else reload_wanted_ = false;
+    }
+    leases_.credit(done.credited);
+    frozen_.reset();
+    lost_at_.reset();
+    prepared_.reset();
+    context_.emit(DropContributions{step});
+    after_apply();
+}
+
+void StepMachine::after_apply() {
+    round_over_ = false;
+    round_steps_ = 0;
+    digest_done_ = log_.digest_of(log_.applied()).has_value();
+    leases_settled_ = false;
+    round_ends_ = Mono::max();
+    if (context_.manifest->round_ms > 0) round_ends_ = context_.now + Millis(context_.manifest->round_ms);
+}
+
+void StepMachine::keep_house() {
+    if (!log_.loaded() || log_.busy()) return;
+    const bool caught_up = log_.applied() == chain_.known();
+    if (!log_.being_read() && caught_up) {
+        const auto every = context_.manifest->snapshot_every;
+        const bool due = every > 0 && log_.applied().value > 0 && log_.applied().value % every == 0;
+        if ((due || snapshot_asked_) && !log_.has_snapshot(log_.applied()) && log_.applied().value > 0) {
+            snapshot_asked_ = false;
+            digest_done_ = true;
+            log_.write_snapshot();
+        } else if (!digest_done_) {
+            digest_done_ = true;
+            log_.compute_digest();
+        }
+    }
+    if (context_.heard_orders && !roster_.anyone_joining()) log_.prune(context_.orders.floor);
+}
+
+void StepMachine::on_log(const StateLog::Result& result) {
+    using Outcome = StateLog::Outcome;
+    switch (result.outcome) {
+        case Outcome::loaded:
+            base_ = log_.applied();
+            after_apply();
+            break;
+        case Outcome::appended:
+            catch_up_.end_entry();
+            exchange_.end_step(result.step);
+            break;
+        case Outcome::append_failed:
+            context_.note("an entry could not be appended; fetching it again", true);
+            prepared_.reset();
+            exchange_.end_step(result.step);
+            catch_up_.end_entry();
+            break;
+        case Outcome::applied: applied(result.step, result.local_kept); break;
+        case Outcome::apply_failed:
+            treatment_.reset();
+            context_.note("an entry on this disk is damaged; fetching it again", true);
+            break;
+        case Outcome::adopted:
+            catch_up_.end_snapshot(true);
+            if (exchange_.following()) context_.emit(DropStaging{exchange_.plan().step, exchange_.digest()});
+            exchange_.end_step(Step{result.step.value - 1});
+            prepared_.reset();
+            drop_local("jumped over steps by a snapshot");
+            base_ = log_.applied();
+            after_apply();
+            break;
+        case Outcome::adopt_failed: catch_up_.end_snapshot(false); break;
+        default: break;
+    }
+}
+
+// ----------------------------------------------------------------------------------------------- driving
+
+void StepMachine::advance() {
+    if (!context_.manifest || exited_) return;
+    ask_decisions();
+    if (!log_.loaded() && !log_.busy() && !log_.being_read() && trainer_.quiet()) log_.load();
+    adopt_snapshot();
+    append_next();
+    apply_next();
+    settle_leases();
+    follow_wanted();
+    prepare();
+    keep_house();
+    freeze_if_due();
+    drive_trainer();
+    if (leaving_ == LeaveWhen::now || left_ || stopping_) finish_stop();
+}
+
+Mono StepMachine::next_wake() const {
+    Mono wake = std::min(save_at_, decisions_again_ > context_.now ? decisions_again_ : Mono::max());
+    if (prepared_ && !prepared_->state.durable) wake = std::min(wake, prepare_again_);
+    return wake;
+}
+
+void StepMachine::on_done(const Done& done) {
+    if (done.op == prepare_op_) on_prepared(done);
+    else if (done.op == encode_op_) on_encoded(done);
+}
+
+std::string StepMachine::waiting_for() const {
+    if (!context_.manifest) return "the first answer of the coordinator";
+    if (halted_) return "the operator: the coordinator's log is another one";
+    if (!log_.loaded()) return "the state from disk";
+    if (catch_up_.snapshot()) return "a snapshot of step " + std::to_string(catch_up_.snapshot()->value);
+    if (behind()) return "entries up to step " + std::to_string(context_.orders.head.value);
+    if (prepared()) return "the decision";
+    if (exchange_.following()) return "pieces of step " + std::to_string(log_.applied().value);
+    if (frozen_) return "the plan";
+    if (trainer_.reported_training()) return "the trainer";
+    if (context_.heard_orders && context_.orders.run_state != RunState::running) return "the run to be started";
+    return leases_.stock() == 0 ? "data" : "the trainer";
+}
+
+}  // namespace skerry::node

@@ -1,0 +1,174 @@
+#pragma once
+// The node's step machine (03-step-protocol 5.4, 5.6, 5.8, 8): what the local delta is worth, when it is frozen, which
+// plan is followed, when to vote, what is appended, applied, carried or dropped.
+//
+//   BEHIND --applied up to the run--> WORK --frozen--> READY --plan--> EXCHANGE --results--> PREPARED
+//      ^------------------------------- decision ----------------------------------------------'
+//
+// Nothing here decides: decisions come from the coordinator, through the chain.
+
+#include <map>
+#include <memory>
+
+#include "node/core/catch_up.hpp"
+#include "node/core/exchange.hpp"
+#include "node/core/lease_book.hpp"
+#include "node/core/state_log.hpp"
+#include "node/core/trainer_supervision.hpp"
+
+namespace skerry::node {
+
+class StepMachine {
+  public:
+    StepMachine(Context& context, RosterBook& roster, Chain& chain, StateLog& log, Asker& asker, Exchange& exchange,
+                CatchUp& catch_up, LeaseBook& leases, TrainerSupervision& trainer);
+
+    void begin(const NodeImage& image);
+    void drop_private_state();
+
+    /// `context.orders` has been replaced; `orders` still has plan and decisions.
+    void on_orders(const Orders& orders);
+    void on_decisions(const Decisions& decisions);
+    /// Ledger and plan are asked for again at once.
+    void session_opened();
+    void on_trainer_gone();
+    bool owns(OpId op) const { return op == encode_op_ || op == prepare_op_; }
+    void on_done(const Done& done);
+    void on_log(const StateLog::Result& result);
+    void on_trainer(TrainerSupervision::Outcome outcome);
+    void contribution_lost(const ObjectRef& object);
+
+    void pause(bool paused) { paused_ = paused; }
+    void leave(LeaveWhen when);
+    void left() { left_ = true; }
+    void stop() { stopping_ = true; }
+
+    /// Does whatever can be done now.
+    void advance();
+    Mono next_wake() const;
+
+    Phase phase() const;
+    bool behind() const;
+    bool halted() const { return halted_; }
+    bool paused() const { return paused_; }
+    bool leaving() const { return leaving_.has_value(); }
+    std::optional<ReadyState> ready() const;
+    std::optional<PreparedState> prepared() const;
+    std::vector<Segment> delta() const;
+    bool waits() const { return frozen_ || round_over_; }
+    bool may_request_leases() const;
+    std::uint64_t round_sequences() const;
+    std::optional<std::pair<Step, double>> heldout() const { return heldout_; }
+    std::string waiting_for() const;
+
+  private:
+    struct Frozen {
+        Step step;
+        Digest id;
+        std::vector<Segment> segments;
+        std::uint64_t tokens = 0;
+        double norm = 0;
+        double loss = 0;
+        std::uint64_t life = 0;  ///< the trainer's, at the freeze
+    };
+    /// What becomes of residual and local delta when a decision is applied.
+    struct Treatment {
+        LocalDelta local = LocalDelta::none;
+        ResidualRule residual = ResidualRule::keep;
+        std::vector<Segment> credited;
+        bool drop = false;       ///< the delta ends here
+        bool give_back = false;  ///< and its leases with it
+    };
+    struct Voted {
+        Step step;
+        PreparedState state;
+    };
+
+    // --- plans and votes
+    void take_plan(const PlanRef& ref);
+    void follow_wanted();
+    void prepare();
+    void on_prepared(const Done& done);
+    // --- the log
+    void learn(const SignedDecision& record);
+    void ask_decisions();
+    void append_next();
+    void fetch_next(Step next);
+    bool snapshot_first(Step next);
+    void adopt_snapshot();
+    void apply_next();
+    Treatment treat(const Decision& decision) const;
+    void applied(Step step, bool local_kept);
+    void after_apply();
+    void keep_house();
+    // --- leases and the local delta
+    void settle_leases();
+    void drop_local(const char* why);
+    bool evaluation_due() const;
+    bool progress_valid(const ProgressImage& image) const;
+    // --- rounds
+    bool at_head() const;
+    bool may_train() const;
+    bool wants_trainer() const;
+    void drive_trainer();
+    void load_trainer();
+    void start_round();
+    void freeze_if_due();
+    void on_encoded(const Done& done);
+    void save_progress(bool due);
+    void finish_stop();
+    ProgressNote progress_note() const;
+
+    Context& context_;
+    RosterBook& roster_;
+    Chain& chain_;
+    StateLog& log_;
+    Asker& asker_;
+    Exchange& exchange_;
+    CatchUp& catch_up_;
+    LeaseBook& leases_;
+    TrainerSupervision& trainer_;
+
+    std::optional<Digest> wanted_plan_;
+    std::map<Digest, Bytes> plan_bodies_;
+    std::optional<Voted> prepared_;
+    std::optional<OpId> prepare_op_;
+    Digest prepare_plan_;
+    Digest prepare_root_;
+    Mono prepare_again_ = Mono::min();
+    std::optional<Treatment> treatment_;
+
+    std::optional<Frozen> frozen_;
+    std::optional<OpId> encode_op_;
+    bool encode_dropped_ = false;
+    std::optional<Step> residual_tag_;
+    std::optional<Step> lost_at_;  ///< my contribution of this step is lost; its id is never bound again
+    Step base_;                    ///< of the oldest part of the delta
+    bool reload_wanted_ = false;
+    bool reset_optimizer_ = false;
+    std::vector<ProgressImage> progress_;  ///< at most two, newest last
+    std::optional<ProgressImage> saving_;
+
+    bool round_over_ = false;
+    std::uint64_t round_steps_ = 0;   ///< done in this round
+    std::uint64_t steps_before_ = 0;  ///< in the delta when the training under way began
+    std::uint64_t last_round_sequences_ = 0;
+    Mono round_ends_ = Mono::max();
+    Mono save_at_ = Mono::max();
+
+    bool leases_settled_ = false;
+    Mono decisions_again_ = Mono::min();
+    bool snapshot_asked_ = false;
+    bool digest_done_ = false;
+    std::optional<Step> evaluated_;
+    std::optional<std::pair<Step, double>> heldout_;
+
+    bool paused_ = false;
+    std::optional<LeaveWhen> leaving_;
+    bool left_ = false;
+    bool stopping_ = false;
+    bool exited_ = false;
+    bool halted_ = false;
+};
+
+}  // namespace skerry::node
