@@ -65,7 +65,7 @@ check_boost() {
         2>/dev/null | awk '$1 == "installed" { printf "%s ", $2 }' || true)
     if [ -n "$other" ] && [ "$replace_boost" = no ]; then
         die BOOST_CONFLICT 13 \
-            "Skerry needs libboost1.81-dev, and Debian lets it replace only: ${other}(and what needs them)" \
+            "Skerry needs libboost1.81-dev, which Debian does not install beside ${other}(it would remove them and what needs them)" \
             "deploy/setup.sh --replace-boost   (as root; or remove them yourself first)"
     fi
 }
