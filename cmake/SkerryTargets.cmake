@@ -10,14 +10,8 @@ set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 find_package(Threads REQUIRED)
 
 add_library(skerry_options INTERFACE)
-<<<<<<< Updated upstream
 target_compile_options(skerry_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
   $<$<CXX_COMPILER_ID:GNU>:-Wno-mismatched-new-delete>)  # g++ 12 is wrong about Asio's coroutine frames
-=======
-target_compile_options(skerry_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion)
-# g++ 12 takes the allocator of Asio's coroutine frames for a mistake.
-target_compile_options(skerry_options INTERFACE -Wno-mismatched-new-delete)
->>>>>>> Stashed changes
 target_include_directories(skerry_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_link_libraries(skerry_options INTERFACE Threads::Threads)
 target_compile_definitions(skerry_options INTERFACE
