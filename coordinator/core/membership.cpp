@@ -153,8 +153,9 @@ void Membership::update_floor() {
     for (const auto& [id, node] : c_.nodes) {
         const bool counts = node.row.state == NodeState::current || node.row.state == NodeState::joining ||
                             node.row.state == NodeState::away;
-        if (!counts || !node.report) continue;
-        for (Step s : node.report->snapshots) ++holders[s];
+        if (!counts) continue;
+        if (node.report)
+            for (Step s : node.report->snapshots) ++holders[s];
         // A node that joins reads from the floor on: it stays for a while.
         const Millis patience = std::max<Millis>(Millis(600'000), 20 * c_.round_length());
         if (node.row.state == NodeState::joining && !c_.silent(node) && c_.now - node.joining_since < patience)
