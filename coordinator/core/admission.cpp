@@ -195,6 +195,7 @@ void Admission::attach(Node& node, const HelloReceived& event) {
     if (moved) row.reachable = false;
     node.session = event.session;
     node.heard = c_.now;
+    node.expected = false;
     node.known_head = hello.head;
     c_.sessions[event.session].node = event.node;
     c_.save(node);

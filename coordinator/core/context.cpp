@@ -74,9 +74,7 @@ const Node* Context::find(const NodeId& node) const {
 }
 
 bool Context::silent(const Node& node) const {
-    // At a start every node has the full time to come back.
-    const bool lost = !node.session && node.heard != started;
-    return lost || now - node.heard >= config.silent_after;
+    return (!node.session && !node.expected) || now - node.heard >= config.silent_after;
 }
 
 std::string Context::label(const NodeId& id) const {

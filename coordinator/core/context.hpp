@@ -16,6 +16,7 @@ struct Node {
     std::optional<SessionId> session;
     Mono lost{};                   ///< when its session ended
     Mono heard{};                  ///< last Report, or when this process of ours started
+    bool expected = false;         ///< since our start it has not been here: it gets the full time to come back
     std::optional<Report> report;  ///< of the current incarnation; forgotten with the process
     Step known_head;
     bool leaving = false;
@@ -88,7 +89,6 @@ struct Context {
 
     // Volatile.
     Mono now{};
-    Mono started{};
     std::map<SessionId, Session> sessions;
     std::set<NodeId> behind;         ///< nodes that know more than our database
     std::vector<NodeId> tied;        ///< nodes whose states differ and nobody can say who is right

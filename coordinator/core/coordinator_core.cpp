@@ -81,15 +81,14 @@ std::size_t CoordinatorCore::sessions() const { return parts_->c.sessions.size()
 void CoordinatorCore::Parts::start() {
     SKERRY_ASSERT(!started);
     started = true;
-    c.started = c.now;
     c.term = c.term.next();
     c.ops.push_back(op::ClaimTerm{c.term});
     for (auto& [id, node] : c.nodes) {
         node.heard = c.now;
+        node.expected = true;
         node.joining_since = c.now;
         seen[id] = node.row.incarnation;
     }
-    c.round_started = c.now;
     c.restore_roster();
     membership.started();
     steps.started();

@@ -118,6 +118,7 @@ void Rig::carry_out(const co::Action& action) {
         }
         if (auto* o = std::get_if<Orders>(&body)) {
             if (o->roster) node.report.epoch = o->epoch;
+            if (o->plan && !o->plan->body.empty()) node.plan_body = o->plan->body;
             node.orders = *o;
         }
         if (auto* g = std::get_if<LeaseGrant>(&body)) node.grant = *g;

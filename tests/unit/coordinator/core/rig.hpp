@@ -38,6 +38,7 @@ struct FakeNode {
     std::optional<Refusal> refusal;
     std::optional<Orders> orders;  ///< the last
     std::optional<LeaseGrant> grant;
+    Bytes plan_body;  ///< the last that was sent
     bool replaced = false;
     bool left = false;
     bool closed = false;
