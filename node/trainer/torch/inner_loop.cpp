@@ -173,7 +173,7 @@ void InnerLoop::update(double lr, double norm) {
     how.one_minus_beta2 = static_cast<float>(1.0 - train_.beta2);
     how.eps = static_cast<float>(train_.eps);
     how.step = static_cast<float>(lr / (1.0 - std::pow(train_.beta1, t)));
-    how.correction2_sqrt = static_cast<float>(std::sqrt(1.0 - std::pow(train_.beta2, t)));
+    how.inverse2 = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(train_.beta2, t)));
     // As torch.nn.utils.clip_grad_norm_.
     how.gradient_scale =
         train_.clip > 0 ? static_cast<float>(std::min(1.0, train_.clip / (norm + 1e-6))) : 1.F;

@@ -20,7 +20,7 @@ struct AdamW {
     float one_minus_beta1, beta2, one_minus_beta2, eps;
     float keep;               ///< 1 - lr * weight_decay
     float step;               ///< lr / (1 - beta1^t)
-    float correction2_sqrt;   ///< sqrt(1 - beta2^t)
+    float inverse2;           ///< 1 / sqrt(1 - beta2^t)
     float gradient_scale;     ///< clipping
 };
 

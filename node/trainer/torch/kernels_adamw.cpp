@@ -35,7 +35,7 @@ void adamw(float* __restrict__ p, float* __restrict__ m, float* __restrict__ v, 
         const float gi = to_float(g[i]) * how.gradient_scale;
         const float mi = m[i] + how.one_minus_beta1 * (gi - m[i]);
         const float vi = v[i] * how.beta2 + how.one_minus_beta2 * (gi * gi);
-        const float denominator = sqrtf(vi) / how.correction2_sqrt + how.eps;
+        const float denominator = sqrtf(vi) * how.inverse2 + how.eps;
         const float pi = p[i] * how.keep - how.step * (mi / denominator);
         m[i] = mi;
         v[i] = vi;

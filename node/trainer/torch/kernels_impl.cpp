@@ -51,6 +51,28 @@ inline float fast_exp(float x) {
     return p * s;
 }
 
+/// Largest of n >= 1 values. In lanes, because without -ffinite-math-only a plain loop is not vectorised; a NaN is passed
+/// over here and shows in the sum of exponentials.
+template <class E>
+inline float row_max(const E* row, long n) {
+    constexpr long kLanes = 32;
+    float lane[kLanes];
+    for (long j = 0; j < kLanes; ++j) lane[j] = to_float(row[0]);
+    long i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+        for (long j = 0; j < kLanes; ++j) {
+            const float v = to_float(row[i + j]);
+            lane[j] = v > lane[j] ? v : lane[j];
+        }
+    }
+    for (; i < n; ++i) {
+        const float v = to_float(row[i]);
+        lane[0] = v > lane[0] ? v : lane[0];
+    }
+    for (long j = 1; j < kLanes; ++j) lane[0] = lane[j] > lane[0] ? lane[j] : lane[0];
+    return lane[0];
+}
+
 /// Work below this many elements is not worth waking threads for.
 constexpr long kParallel = 1 << 15;
 
@@ -198,11 +220,7 @@ void softmax_causal(E* s, float scale, long rows, long seq) {
     for (long r = 0; r < rows; ++r) {
         E* row = s + r * seq;
         const long n = r % seq + 1;
-        float top = to_float(row[0]);
-        for (long i = 1; i < n; ++i) {
-            const float v = to_float(row[i]);
-            top = v > top ? v : top;
-        }
+        const float top = row_max(row, n);
         // The exponentials pass through a small block so that bf16 rounds them once, after the division.
         constexpr long kBlock = 256;
         float block[kBlock];
@@ -278,11 +296,7 @@ double cross_entropy(E* logits, const std::int32_t* targets, float* row_loss, lo
     for (long r = 0; r < rows; ++r) {
         E* row = logits + r * vocab;
         const long target = targets[r];
-        float top = to_float(row[0]);
-        for (long i = 1; i < vocab; ++i) {
-            const float v = to_float(row[i]);
-            top = v > top ? v : top;
-        }
+        const float top = row_max(row, vocab);
         float sum = 0;
         for (long i = 0; i < vocab; ++i) sum += fast_exp(to_float(row[i]) - top);
         row_loss[r] = logf(sum) + top - to_float(row[target]);

@@ -1,5 +1,6 @@
 // skerry-trainer: the model and the inner optimizer, as a child of skerry-node.
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -98,6 +99,9 @@ int run(int argc, char** argv) {
             return static_cast<int>(ExitStatus::internal);
         }
     }
+    // oneDNN allocates and frees scratch memory in every product: let the heap keep it.
+    ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
     // The agent may have died before this line; then end of file on the socket ends us instead.
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::signal(SIGINT, SIG_IGN);  // Ctrl-C goes to the whole group; the agent decides when we end
