@@ -134,10 +134,17 @@ Result<void> RunStore::find_prepared() {
         entry->root = (*reader)->root();
         prepared_.push_back(*entry);
     }
-    std::vector<PreparedEntry> found = prepared_;
-    for (const PreparedEntry& entry : found) {
-        if (entry.step >= decisions_.next()) continue;
-        auto adopted = adopt_prepared(entry.step);
+    std::map<Step, PreparedEntry> highest;
+    for (const PreparedEntry& entry : prepared_) {
+        auto [place, first] = highest.try_emplace(entry.step, entry);
+        if (!first && plan_order(entry) > plan_order(place->second)) place->second = entry;
+    }
+    for (const auto& [step, entry] : highest) {
+        if (step >= decisions_.next()) {
+            remove_prepared(step, &entry.plan_digest);
+            continue;
+        }
+        auto adopted = adopt_prepared(step);
         if (!adopted) return fail(adopted.error());
     }
     return {};
@@ -202,7 +209,9 @@ Result<bool> RunStore::adopt_prepared(Step k) {
         staged_.erase(k);
         in_log = true;
     }
-    if (in_log) remove_prepared(k, nullptr);
+    bool same_plan_other_root = false;  // an owner signed two results: neither this file nor its pieces are of use
+    for (const PreparedEntry& entry : prepared()) same_plan_other_root |= entry.step == k && entry.plan_digest == decided->plan_digest;
+    remove_prepared(k, in_log || same_plan_other_root ? nullptr : &decided->plan_digest);
     return in_log;
 }
 
@@ -300,9 +309,13 @@ Result<std::shared_ptr<StagedEntry>> RunStore::stage_entry(ByteSpan plan_body) {
     path += kStaged;
     auto made = StagedEntry::create(path, plan_body, grid_, *codec_, layout_id_);
     if (!made) return made;
+    {
+        Lock lock(mutex_);
+        auto& place = staged_[plan->step];
+        if (place) place->discard();
+        place = *made;
+    }
     remove_prepared(plan->step, &digest);
-    Lock lock(mutex_);
-    staged_[plan->step] = *made;
     return made;
 }
 
@@ -325,21 +338,32 @@ std::vector<PreparedEntry> RunStore::prepared() const {
 
 void RunStore::drop_prepared(Step step) { remove_prepared(step, nullptr); }
 
-/// Staged and prepared entries of one step, but for the plan to keep.
+/// Staged and prepared entries of one step, but for the plan to keep. Looks at the folder, not at the list: a file whose
+/// rename was not known to be durable is in the one only.
 void RunStore::remove_prepared(Step step, const Digest* keep_plan) {
-    std::vector<fs::path> doomed;
+    std::vector<fs::path> kept;
     {
         Lock lock(mutex_);
-        auto kept = [&](const Digest& plan) { return keep_plan != nullptr && plan == *keep_plan; };
+        auto is_kept = [&](const Digest& plan) { return keep_plan != nullptr && plan == *keep_plan; };
         auto staged = staged_.find(step);
-        if (staged != staged_.end() && !kept(staged->second->plan_digest())) {
+        if (staged != staged_.end() && is_kept(staged->second->plan_digest())) {
+            const Plan& plan = staged->second->plan();
+            kept.push_back(prepared_path({step, plan.term, plan.attempt, {}, {}}));
+            kept.push_back(kept.back().string() + std::string(kStaged));
+        } else if (staged != staged_.end()) {
             staged->second->discard();
             staged_.erase(staged);
         }
         for (const PreparedEntry& entry : prepared_) {
-            if (entry.step == step && !kept(entry.plan_digest)) doomed.push_back(prepared_path(entry));
+            if (entry.step == step && is_kept(entry.plan_digest)) kept.push_back(prepared_path(entry));
         }
-        std::erase_if(prepared_, [&](const PreparedEntry& p) { return p.step == step && !kept(p.plan_digest); });
+        std::erase_if(prepared_, [&](const PreparedEntry& p) { return p.step == step && !is_kept(p.plan_digest); });
+    }
+    std::vector<fs::path> doomed;
+    std::string prefix = std::to_string(step.value) + ".";
+    for (const auto& item : fs::directory_iterator(folder_ / "prepared")) {
+        bool of_step = item.path().filename().string().starts_with(prefix);
+        if (of_step && std::find(kept.begin(), kept.end(), item.path()) == kept.end()) doomed.push_back(item.path());
     }
     for (const fs::path& path : doomed) {
         ::unlink(path.c_str());

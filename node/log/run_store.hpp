@@ -91,8 +91,10 @@ class RunStore {
     /// What load_state(target) would need: entries are judged by presence, not read.
     MissingParts missing_for(Step target) const;
 
-    /// S_k -> S_{k+1} with decision k and, for a commit, entry k; both must be here. Window by window; every chunk is
-    /// verified before it is used. After an error state_step() is none: fetch what was damaged, then load_state.
+    /// S_k -> S_{k+1} with decision k and, for a commit, entry k; both must be here. The entry is verified whole, then
+    /// decoded and applied piece by piece.
+    /// errors  bad_state: the state is not S_k; not_found; digest_mismatch, malformed: the entry is damaged and set
+    ///         aside, theta and m are unchanged; internal: the state is lost (state_step() is none): load_state.
     Result<void> apply(Step k);
 
     /// Digest of the state in the mapped files; reads all of it once. Also writes the mark, after which a restart
@@ -212,7 +214,6 @@ class RunStore {
     Result<void> trust_mark();
     Result<void> start_from(const Route& route);
     Result<void> apply_row(const DecisionRow& row);
-    Result<void> apply_chunks(const EntryReader& entry, const OuterHyper& hyper);
     void add_snapshot(Snapshot snapshot);
     std::shared_ptr<const Snapshot> find_snapshot(Step step) const;
     void index_snapshots();  // with mutex_ held

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "node/log/run_store.hpp"
-#include "node/outer/outer_optimizer.hpp"
+#include "node/log/replay.hpp"
 #include "protocol/base/log.hpp"
 
 namespace skerry::node {
@@ -144,45 +144,29 @@ Result<void> RunStore::apply_row(const DecisionRow& decided) {
     std::shared_ptr<const EntryReader> entry;
     if (decided.kind == EntryKind::commit) {
         auto opened = open_entry(k);
-        if (!opened) {
-            if (opened.error().code == Errc::digest_mismatch || opened.error().code == Errc::malformed) set_entry_aside(k);
-            return fail(opened.error());
+        Result<void> whole;
+        if (opened) whole = (*opened)->verify();
+        if (!opened || !whole) {
+            Error error = opened ? whole.error() : opened.error();
+            if (error.code == Errc::digest_mismatch || error.code == Errc::malformed) set_entry_aside(k);
+            return fail(std::move(error));
         }
         entry = *opened;
     }
-    auto cleared = state_.clear_mark();  // from here on the files are no known state
+    auto cleared = state_.clear_mark();
     if (!cleared) return cleared;
     {
         Lock lock(mutex_);
-        state_step_.reset();
+        state_step_.reset();  // from here on the files are no known state
         last_digest_.reset();
     }
     if (entry) {
-        auto applied = apply_chunks(*entry, decided.outer);
-        if (!applied) {
-            if (applied.error().code != Errc::io_error) set_entry_aside(k);
-            return applied;
-        }
+        auto applied = apply_entry(*entry, {grid_, codec_, layout_id_, k}, decided.outer, state_);
+        if (!applied) return fail(Errc::internal, "the state is lost: " + applied.error().detail);
     }
     Lock lock(mutex_);
     state_step_ = k.next();
     tokens_ = decided.tokens_after;
-    return {};
-}
-
-Result<void> RunStore::apply_chunks(const EntryReader& entry, const OuterHyper& hyper) {
-    std::vector<float> mean(grid_.size(PieceIndex{0}));
-    for (std::uint32_t p = 0; p < grid_.count(); ++p) {
-        PieceIndex piece{p};
-        auto result = entry.read(piece);
-        if (!result) return fail(result.error());
-        auto valid = codec_->validate(chunk_place(layout_id_, grid_, entry.plan().step, piece), result->chunk);
-        if (!valid) return valid;
-        std::span<float> window = std::span(mean).first(grid_.size(piece));
-        codec_->decode(result->chunk, window);
-        apply_outer_step(state_.theta().subspan(grid_.first(piece), grid_.size(piece)),
-                         state_.momentum().subspan(grid_.first(piece), grid_.size(piece)), window, hyper);
-    }
     return {};
 }
 

@@ -1,0 +1,328 @@
+#include "node/log/verify.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "node/log/decision_log.hpp"
+#include "node/log/node_files.hpp"
+#include "node/log/replay.hpp"
+#include "node/log/snapshot.hpp"
+#include "protocol/identity/keys.hpp"
+#include "protocol/rules/chain.hpp"
+#include "protocol/wire/canonical.hpp"
+#include "protocol/wire/signatures.hpp"
+
+namespace skerry::node {
+namespace {
+
+std::string name_of(Step step) { return std::to_string(step.value); }
+
+std::vector<Step> numbered(const fs::path& folder) {
+    std::vector<Step> steps;
+    std::error_code code;
+    for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
+        auto step = parse_number(it->path().filename().string());
+        if (step) steps.push_back(Step{*step});
+    }
+    std::sort(steps.begin(), steps.end());
+    return steps;
+}
+
+/// Removes the replayed state whatever happens.
+struct Scratch {
+    fs::path folder;
+    ~Scratch() {
+        auto removed = remove_tree(folder);
+        static_cast<void>(removed);
+    }
+};
+
+class Verifier {
+  public:
+    Verifier(const fs::path& folder, const VerifyOptions& options, const Manifest& manifest)
+        : folder_(folder),
+          options_(options),
+          manifest_(manifest),
+          run_digest_(body_digest(to_bytes(manifest))),
+          grid_{manifest.elements, manifest.piece_elements},
+          first_(manifest.parent_run.is_zero() ? Step{0} : manifest.parent_step),
+          seeded_(manifest.initial_root.is_zero() && manifest.parent_run.is_zero()) {}
+
+    Result<VerifyReport> run() {
+        auto codec = find_codec(manifest_.codec);
+        if (!codec) return fail(codec.error());
+        codec_ = *codec;
+        auto log = DecisionLog::open_read_only(folder_ / "decisions", first_, chain_start(run_digest_));
+        if (!log) return fail(log.error());
+        log_ = std::move(*log);
+        if (log_.cut_bytes() > 0) problem("decisions: " + std::to_string(log_.cut_bytes()) + " bytes at the end are no whole record");
+        report_.first = first_;
+        report_.head = log_.next();
+        report_.h_head = log_.chain(log_.next());
+        check_decisions();
+        check_credits();
+        check_entries();
+        check_snapshots();
+        if (options_.replay) {
+            auto replayed = replay();
+            if (!replayed) return fail(replayed.error());
+        }
+        return std::move(report_);
+    }
+
+  private:
+    void problem(std::string text) { report_.problems.push_back(std::move(text)); }
+
+    void check_decisions();
+    void check_credits();
+    void check_entries();
+    void check_plan(const EntryReader& entry, const Decision& decision);
+    void check_snapshots();
+    std::optional<Step> choose_start() const;
+    Result<void> replay();
+    Result<bool> load_base(Step base, const StateFiles& files);
+    Result<void> step_forward(const DecisionRow& row, const StateFiles& files);
+    Result<void> rebuild(Step target, Step base, const StateFiles& files);
+    void record(Step step, const StateFiles& files);
+
+    fs::path folder_;
+    VerifyOptions options_;
+    Manifest manifest_;
+    Digest run_digest_;
+    PieceGrid grid_;
+    Step first_;
+    bool seeded_;
+    const Codec* codec_ = nullptr;
+    DecisionLog log_;
+    VerifyReport report_;
+    std::vector<Decision> decisions_;  // parsed, with credits
+    std::map<Step, std::shared_ptr<const EntryReader>> entries_;
+    std::map<Step, SnapshotInfo> snapshots_;
+    std::uint64_t tokens_ = 0;
+};
+
+/// The chain was followed when the log was opened; here come the signatures.
+void Verifier::check_decisions() {
+    for (Step k = first_; k < log_.next(); k = k.next()) {
+        auto record = log_.read(k, 1);
+        auto decision = record ? parse_decision(record->front().decision.body) : Result<Decision>(fail(record.error()));
+        if (!decision) {
+            problem("decision " + name_of(k) + ": " + decision.error().detail);
+            decisions_.emplace_back();
+            continue;
+        }
+        if (options_.service_key && !verify_body(*options_.service_key, record->front().decision))
+            problem("decision " + name_of(k) + ": not signed by the service key");
+        for (const VoterSignature& voter : record->front().voters) {
+            if (node_id_of(voter.key) != voter.node || !verify_vote(voter.key, decision->h_after, voter.signature))
+                problem("decision " + name_of(k) + ": bad vote of " + voter.node.short_hex());
+        }
+        decisions_.push_back(std::move(*decision));
+    }
+}
+
+/// No position in two live decisions, no lease position counted backwards; rolled-back steps do not count.
+void Verifier::check_credits() {
+    std::set<Step> void_steps;
+    for (const Decision& decision : decisions_) {
+        if (decision.kind != EntryKind::rollback) continue;
+        for (Step k = decision.rollback_to; k < decision.step; k = k.next()) void_steps.insert(k);
+    }
+    std::map<std::uint64_t, std::pair<std::uint64_t, Step>> credited;  // from -> (to, step)
+    for (const Decision& decision : decisions_) {
+        if (void_steps.contains(decision.step)) continue;
+        for (const Credit& credit : decision.credits) {
+            for (const Segment& segment : credit.segments) {
+                if (segment.from >= segment.to) continue;
+                auto after = credited.lower_bound(segment.from);
+                bool overlaps = after != credited.end() && after->first < segment.to;
+                if (after != credited.begin()) overlaps |= std::prev(after)->second.first > segment.from;
+                if (overlaps)
+                    problem("decision " + name_of(decision.step) + ": positions " + std::to_string(segment.from) + " to " +
+                            std::to_string(segment.to) + " were credited before");
+                credited[segment.from] = {segment.to, decision.step};
+                report_.credited_sequences += segment.to - segment.from;
+            }
+        }
+    }
+}
+
+void Verifier::check_plan(const EntryReader& entry, const Decision& decision) {
+    const auto& participants = entry.plan().participants;
+    bool same = participants.size() == decision.credits.size();
+    for (std::size_t i = 0; same && i < participants.size(); ++i) {
+        const Credit& credit = decision.credits[i];
+        same = participants[i].node == credit.node && participants[i].contribution == credit.contribution &&
+               participants[i].weight_tokens == credit.weight_tokens && participants[i].segments == credit.segments;
+    }
+    if (!same) problem("entry " + name_of(decision.step) + ": its plan does not say what was credited");
+}
+
+void Verifier::check_entries() {
+    std::optional<Step> last;
+    for (Step k : numbered(folder_ / "entries")) {
+        const DecisionRow* row = log_.row(k);
+        auto entry = EntryReader::open(folder_ / "entries" / name_of(k), grid_, codec_->id());
+        if (!entry) {
+            problem("entry " + name_of(k) + ": " + entry.error().detail);
+            continue;
+        }
+        if (row == nullptr || (*entry)->root() != row->root || (*entry)->plan_digest() != row->plan_digest) {
+            problem("entry " + name_of(k) + ": not the one that was decided");
+            continue;
+        }
+        auto whole = (*entry)->verify();
+        if (!whole) {
+            problem("entry " + name_of(k) + ": " + whole.error().detail);
+            continue;
+        }
+        check_plan(**entry, decisions_[k.value - first_.value]);
+        entries_[k] = *entry;
+        ++report_.entries;
+    }
+    // Pruning takes the oldest ones; between the rest nothing may be missing.
+    for (Step k = entries_.empty() ? log_.next() : entries_.begin()->first; k < log_.next(); k = k.next()) {
+        if (log_.row(k)->kind == EntryKind::commit && !entries_.contains(k)) problem("entry " + name_of(k) + " is missing");
+    }
+}
+
+void Verifier::check_snapshots() {
+    for (Step k : numbered(folder_ / "snapshots")) {
+        auto snapshot = Snapshot::open(folder_ / "snapshots" / name_of(k), run_digest_, grid_);
+        Result<void> whole;
+        if (snapshot) whole = snapshot->verify();
+        if (!snapshot || !whole) {
+            problem("snapshot " + name_of(k) + ": " + (snapshot ? whole.error().detail : snapshot.error().detail));
+            continue;
+        }
+        bool placed = snapshot->info().step == k && k >= first_ && k <= log_.next();
+        if (!placed || snapshot->info().h != log_.chain(k)) {
+            problem("snapshot " + name_of(k) + ": not of this chain");
+            continue;
+        }
+        snapshots_[k] = snapshot->info();
+        ++report_.snapshots;
+    }
+}
+
+// ---- replay -------------------------------------------------------------------------------------------------------
+
+/// The oldest state from which all entries up to the head are here.
+std::optional<Step> Verifier::choose_start() const {
+    Step oldest = log_.next();
+    while (oldest > first_) {
+        Step below{oldest.value - 1};
+        if (log_.row(below)->kind == EntryKind::commit && !entries_.contains(below)) break;
+        oldest = below;
+    }
+    if (oldest == first_ && seeded_) return first_;
+    auto base = snapshots_.lower_bound(oldest);
+    return base != snapshots_.end() ? std::optional(base->first) : std::nullopt;
+}
+
+Result<bool> Verifier::load_base(Step base, const StateFiles& files) {
+    auto known = snapshots_.find(base);
+    if (known == snapshots_.end()) {
+        fill_initial_state(manifest_, grid_, files);
+        tokens_ = 0;
+        return true;
+    }
+    auto snapshot = Snapshot::open(folder_ / "snapshots" / name_of(base), run_digest_, grid_);
+    if (!snapshot) return fail(snapshot.error());
+    auto loaded = snapshot->load_into(files);
+    if (!loaded) return fail(loaded.error());
+    tokens_ = snapshot->info().roots.tokens;
+    return true;
+}
+
+Result<void> Verifier::step_forward(const DecisionRow& row, const StateFiles& files) {
+    if (row.kind == EntryKind::commit) {
+        ContributionForm form{grid_, codec_, layout_id(run_digest_), row.step};
+        auto applied = apply_entry(*entries_.at(row.step), form, row.outer, files);
+        if (!applied) return applied;
+    }
+    tokens_ = row.tokens_after;
+    return {};
+}
+
+/// S_target from the base again, for a rollback.
+Result<void> Verifier::rebuild(Step target, Step base, const StateFiles& files) {
+    std::vector<DecisionRow> steps;
+    while (target > base) {
+        const DecisionRow& row = *log_.row(Step{target.value - 1});
+        if (row.kind == EntryKind::rollback) {
+            target = row.rollback_to;
+        } else {
+            steps.push_back(row);
+            target = row.step;
+        }
+    }
+    if (target != base) return fail(Errc::not_found, "a rollback below the oldest state that is kept");
+    auto loaded = load_base(base, files);
+    if (!loaded) return fail(loaded.error());
+    for (auto row = steps.rbegin(); row != steps.rend(); ++row) {
+        auto applied = step_forward(*row, files);
+        if (!applied) return applied;
+    }
+    return {};
+}
+
+void Verifier::record(Step step, const StateFiles& files) {
+    Digest digest = digest_of(files.leaves().roots(tokens_));
+    report_.states.push_back({step, digest, tokens_});
+    auto snapshot = snapshots_.find(step);
+    if (snapshot != snapshots_.end() && snapshot->second.state_digest != digest)
+        problem("snapshot " + name_of(step) + ": not the state that the log gives");
+    bool marked_differs = false;
+    auto mark = read_sealed(folder_ / "state" / "mark", "skerry/file/mark/1", 4096);
+    if (mark) {
+        ByteReader r(*mark);
+        auto marked_step = r.strong<Step>();
+        auto roots = parse_state_roots(r.bytes(r.remaining()));
+        marked_differs = roots && marked_step == step && digest_of(*roots) != digest;
+    }
+    if (marked_differs) problem("state " + name_of(step) + ": the working copy was another one");
+}
+
+Result<void> Verifier::replay() {
+    auto start = choose_start();
+    if (!start) {
+        problem("no snapshot from which the log reaches its head");
+        return {};
+    }
+    report_.replayed_from = *start;
+    fs::path place = options_.scratch.empty() ? folder_.parent_path() : options_.scratch;
+    if (place.empty()) place = ".";
+    Scratch scratch{place / ("skerry-verify-" + std::to_string(::getpid()))};
+    auto files = StateFiles::open(scratch.folder, grid_);
+    if (!files) return fail(files.error());
+    auto loaded = load_base(*start, *files);
+    if (!loaded) return fail(loaded.error());
+    record(*start, *files);
+    for (Step k = *start; k < log_.next(); k = k.next()) {
+        const DecisionRow& row = *log_.row(k);
+        auto moved = row.kind == EntryKind::rollback ? rebuild(row.rollback_to, *start, *files) : step_forward(row, *files);
+        if (!moved && moved.error().code != Errc::not_found) return moved;
+        if (!moved) {
+            problem("step " + name_of(k) + ": " + moved.error().detail);
+            return {};
+        }
+        record(k.next(), *files);
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<VerifyReport> verify_run(const fs::path& folder, const VerifyOptions& options) {
+    auto body = NodeFiles(folder).read_manifest();
+    if (!body) return fail(body.error().code, "no run in " + folder.string() + ": " + body.error().detail);
+    auto manifest = parse_manifest(*body);
+    if (!manifest) return fail(manifest.error());
+    return Verifier(folder, options, *manifest).run();
+}
+
+}  // namespace skerry::node
