@@ -107,10 +107,14 @@ class Engine final : public PeerLinksEvents {
         std::uint64_t down_ticks = 0;
     };
 
+    using Work = std::function<Result<Answer>(PieceFiles& files)>;
+
     void finish(OpId op, Result<Answer> result);
-    /// Runs `work` on the codec or disk executor and finishes `op` with what it returns.
-    void run_codec(OpId op, std::function<Result<Answer>()> work);
-    void run_disk(OpId op, std::function<Result<Answer>()> work);
+    /// Runs `work` elsewhere and finishes `op` with what it answers.
+    void run_on(asio::any_io_executor where, OpId op, Work work);
+    /// The same for work that needs the staging of a plan: waits while that is being opened.
+    void run_staged(const Digest& plan_digest, OpId op, Work work);
+    void open_staging(const Digest& plan_digest, Bytes plan_body);
     void on_data(const NodeId& from, Data envelope, Bytes chunk);
     void serve_loaded(const NodeId& peer, Loaded loaded);
     void push_loaded(const NodeId& peer);
@@ -123,11 +127,11 @@ class Engine final : public PeerLinksEvents {
     RunId run_;
     asio::steady_timer tick_;
     std::map<ChunkHandle, Held> held_;
+    std::map<Digest, std::vector<std::function<void()>>> opening_;  ///< plans whose staging is being opened
     std::size_t held_bytes_ = 0;
     ChunkHandle next_handle_;
     std::map<NodeId, PeerState> peers_;
     EngineCounters counters_;
-    bool stopping_ = false;
 };
 
 }  // namespace skerry::node

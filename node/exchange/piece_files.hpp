@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 
 #include "node/core/actions.hpp"
 #include "protocol/identity/keys.hpp"
@@ -21,21 +22,23 @@ struct PieceBytes {
     std::shared_ptr<const Bytes> chunk;
 };
 
-/// Every function may wait for the disk. Those marked *any* run on several codec threads at once, the others on the
-/// disk thread only.
+/// Every function may wait for the disk.
 class PieceFiles {
   public:
     PieceFiles(std::shared_ptr<RunStore> store, KeyPair key);
     ~PieceFiles();
 
-    // ---- any thread
+    // ---- any thread, several at once
     /// errors  not_found, digest_mismatch.
     Result<PieceBytes> read(const ObjectRef& object, PieceIndex piece);
-    /// Checks a received chunk and keeps it.
-    Result<ChunkAnswer> take(const VerifyChunk& what, const Data& envelope, ByteSpan chunk);
+    /// Checks a received piece of a contribution or a result, and keeps it. Its staging is open (see follow).
+    Result<ChunkAnswer> take_piece(const VerifyChunk& what, const Data& envelope, ByteSpan chunk);
     Result<ReducedAnswer> reduce(const Digest& plan_digest, PieceIndex piece);
 
     // ---- disk thread
+    /// The other purposes: leaf lists, plan bodies, parts of a snapshot.
+    Result<ChunkAnswer> take_block(const VerifyChunk& what, ByteSpan block);
+    /// Opens the staging of a plan, unless the plan's entry is prepared already.
     Result<void> follow(ByteSpan plan_body);
     void drop_staging(Step step, const Digest& plan_digest);
     void drop_contributions(Step step);
@@ -45,19 +48,20 @@ class PieceFiles {
     void drop_snapshot(Step step);
 
   private:
-    Result<std::shared_ptr<StagedEntry>> staged(const Digest& plan_digest);
-    Result<ChunkAnswer> take_contribution(const VerifyChunk& what, const Data& envelope, ByteSpan chunk);
-    Result<ChunkAnswer> take_result(const VerifyChunk& what, const Data& envelope, ByteSpan chunk);
-    Result<ChunkAnswer> take_block(const VerifyChunk& what, ByteSpan chunk);
-    Result<void> put_snapshot_block(Step step, const Digest& hash, ByteSpan block);
+    std::shared_ptr<StagedEntry> staged(const Digest& plan_digest);
+    bool is_prepared(const Digest& plan_digest, const Digest& root) const;
+    ChunkAnswer take_contribution(const VerifyChunk& what, const Data& envelope, ByteSpan chunk);
+    ChunkAnswer take_result(const VerifyChunk& what, const Data& envelope, ByteSpan chunk);
+    ChunkAnswer take_leaf_list(const VerifyChunk& what, ByteSpan block);
+    ChunkAnswer take_snapshot_piece(const VerifyChunk& what, ByteSpan block);
 
     std::shared_ptr<RunStore> store_;
     KeyPair key_;
     // Guards the map, not the entries: codec threads look plans up that the disk thread opens.
     std::mutex mutex_;
     std::map<Digest, std::shared_ptr<StagedEntry>> staged_;
-    // One thread at a time may feed a snapshot fetch; its pieces come from several codec threads.
-    std::mutex fetch_mutex_;
+    std::set<Digest> without_entry_;  ///< plans of other kinds: nothing to stage
+    std::mutex gather_mutex_;         ///< opening a gather file is not two threads' work at once
     std::map<Step, std::unique_ptr<SnapshotFetch>> fetches_;
 };
 
