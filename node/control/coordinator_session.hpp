@@ -13,11 +13,8 @@
 #include "protocol/base/task.hpp"
 #include "protocol/base/thread_home.hpp"
 #include "protocol/identity/certificate.hpp"
+#include "protocol/session/tls.hpp"
 #include "protocol/wire/messages.hpp"
-
-namespace skerry {
-class ControlStream;
-}
 
 namespace skerry::node {
 
@@ -77,6 +74,7 @@ class CoordinatorSession {
 
     asio::any_io_executor executor_;
     CoordinatorPeer peer_;
+    TlsContext tls_;
     CoordinatorSessionConfig config_;
     CoordinatorEvents& events_;
     asio::steady_timer wake_;   ///< something to send, or to end

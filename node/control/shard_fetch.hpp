@@ -2,6 +2,7 @@
 // Data shards: by hash, from the coordinator, on a TLS connection of their own, into the cache folder.
 
 #include <filesystem>
+#include <set>
 
 #include "node/control/coordinator_session.hpp"
 
@@ -14,9 +15,10 @@ struct ShardInfo {
 };
 
 struct ShardFetchConfig {
+    std::chrono::milliseconds dial_patience{5000};
     std::chrono::milliseconds block_patience{20000};
     std::chrono::milliseconds retry_after{1000};
-    int tries = 0;  ///< 0: for ever
+    int tries = 0;  ///< in a row without a byte; 0: for ever
 };
 
 /// The cache: `<folder>/<sha256>.bin`, and `<sha256>.part` while it comes. A complete file is verified once for each
@@ -41,14 +43,20 @@ class ShardFetch {
     std::uint64_t corrupted() const { return corrupted_; }
 
   private:
+    Task<Result<void>> obtain(ShardInfo shard, std::filesystem::path file);
     Task<Result<void>> fetch_rest(ShardInfo shard, std::filesystem::path part);
+    Task<Result<void>> fetch_once(ShardInfo shard, std::filesystem::path part);
 
     asio::any_io_executor io_;
     asio::any_io_executor disk_;
     CoordinatorPeer peer_;
+    TlsContext tls_;
     std::filesystem::path folder_;
     RunId run_;
     ShardFetchConfig config_;
+    std::set<Digest> busy_;
+    std::set<Digest> verified_;
+    std::uint64_t seq_ = 0;
     std::uint64_t fetched_bytes_ = 0;
     std::uint64_t corrupted_ = 0;
 };

@@ -1,0 +1,212 @@
+#include "node/control/shard_fetch.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "protocol/base/log.hpp"
+#include "protocol/base/within.hpp"
+#include "protocol/identity/hash.hpp"
+#include "protocol/session/tls.hpp"
+#include "protocol/wire/limits.hpp"
+
+namespace skerry::node {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Runs `work` on another executor and comes back with its answer.
+template <class Work>
+Task<std::invoke_result_t<Work>> elsewhere(asio::any_io_executor where, Work work) {
+    auto body = [](Work job) -> Task<std::invoke_result_t<Work>> { co_return job(); };
+    co_return co_await asio::co_spawn(where, body(std::move(work)), asio::use_awaitable);
+}
+
+Fail disk_error(const fs::path& file) {
+    Errc code = errno == ENOSPC || errno == EDQUOT ? Errc::disk_full : Errc::io_error;
+    return fail(code, file.string() + ": " + std::strerror(errno));
+}
+
+Result<void> append(const fs::path& file, std::uint64_t offset, const Bytes& data) {
+    int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) return disk_error(file);
+    std::size_t done = 0;
+    while (done < data.size()) {
+        auto n = ::pwrite(fd, data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        done += static_cast<std::size_t>(n);
+    }
+    auto outcome = done == data.size() ? Result<void>{} : Result<void>(disk_error(file));
+    ::close(fd);
+    return outcome;
+}
+
+Result<void> sync(const fs::path& path, int flags) {
+    int fd = ::open(path.c_str(), flags | O_CLOEXEC);
+    if (fd < 0) return disk_error(path);
+    auto outcome = ::fsync(fd) == 0 ? Result<void>{} : Result<void>(disk_error(path));
+    ::close(fd);
+    return outcome;
+}
+
+/// The verified part takes its name for good.
+Result<void> seal(const fs::path& part, const fs::path& file) {
+    auto synced = sync(part, O_RDONLY);
+    if (!synced) return synced;
+    if (::rename(part.c_str(), file.c_str()) != 0) return disk_error(file);
+    return sync(file.parent_path(), O_RDONLY | O_DIRECTORY);
+}
+
+std::uint64_t size_of(const fs::path& file) {
+    std::error_code error;
+    auto size = fs::file_size(file, error);
+    return error ? 0 : size;
+}
+
+bool worth_a_retry(Errc code) {
+    return code == Errc::unreachable || code == Errc::timed_out || code == Errc::closed || code == Errc::rate_limited ||
+           code == Errc::io_error || code == Errc::bad_state;
+}
+
+}  // namespace
+
+ShardFetch::ShardFetch(asio::any_io_executor io, asio::any_io_executor disk, CoordinatorPeer peer, fs::path folder,
+                       RunId run, ShardFetchConfig config)
+    : io_(io),
+      disk_(disk),
+      peer_(std::move(peer)),
+      tls_(TlsContext::make_client(peer_.key)),
+      folder_(std::move(folder)),
+      run_(run),
+      config_(config) {}
+
+fs::path ShardFetch::shard_path(const fs::path& folder, const Digest& sha256) {
+    return folder / (sha256.hex() + ".bin");
+}
+
+Result<void> ShardFetch::verify_file(const fs::path& file, const ShardInfo& shard) {
+    std::ifstream in(file, std::ios::binary);
+    if (!in) return fail(Errc::not_found, file.string() + " is not there");
+    Sha256 hash;
+    Bytes window(1 << 20);
+    std::uint64_t total = 0;
+    while (in) {
+        in.read(reinterpret_cast<char*>(window.data()), static_cast<std::streamsize>(window.size()));
+        auto got = static_cast<std::size_t>(in.gcount());
+        hash.update(ByteSpan(window).subspan(0, got));
+        total += got;
+    }
+    if (total != shard.bytes || hash.finish() != shard.sha256)
+        return fail(Errc::digest_mismatch, file.string() + " is not the shard " + shard.sha256.short_hex());
+    return {};
+}
+
+Task<Result<fs::path>> ShardFetch::fetch(ShardInfo shard) {
+    // Two callers, one file: the second waits for the first.
+    asio::steady_timer again(io_);
+    while (busy_.contains(shard.sha256)) {
+        again.expires_after(std::chrono::milliseconds(50));
+        co_await again.async_wait(no_throw);
+    }
+    fs::path file = shard_path(folder_, shard.sha256);
+    if (verified_.contains(shard.sha256)) co_return file;
+    busy_.insert(shard.sha256);
+    auto made = co_await obtain(shard, file);
+    busy_.erase(shard.sha256);
+    if (!made) co_return fail(made.error());
+    verified_.insert(shard.sha256);
+    co_return file;
+}
+
+Task<Result<void>> ShardFetch::obtain(ShardInfo shard, fs::path file) {
+    auto there = co_await elsewhere(disk_, [file, shard]() -> Result<void> {
+        std::error_code ignored;
+        fs::create_directories(file.parent_path(), ignored);
+        auto checked = verify_file(file, shard);
+        if (!checked && checked.error().code == Errc::digest_mismatch) fs::remove(file, ignored);
+        return checked;
+    });
+    if (there) co_return there;
+    if (there.error().code == Errc::digest_mismatch) {
+        ++corrupted_;
+        log_warn("data.shard_corrupted", {{"file", file.string()}});
+    }
+    fs::path part = folder_ / (shard.sha256.hex() + ".part");
+    Result<void> sealed;
+    for (int round = 0; round < 2; ++round) {
+        auto came = co_await fetch_rest(shard, part);
+        if (!came) co_return came;
+        sealed = co_await elsewhere(disk_, [part, file, shard]() -> Result<void> {
+            auto checked = verify_file(part, shard);
+            if (checked) return seal(part, file);
+            std::error_code ignored;
+            fs::remove(part, ignored);
+            return checked;
+        });
+        if (sealed || sealed.error().code != Errc::digest_mismatch) break;
+        ++corrupted_;
+    }
+    co_return sealed;
+}
+
+/// Asks for what the part lacks, over as many connections as it takes.
+Task<Result<void>> ShardFetch::fetch_rest(ShardInfo shard, fs::path part) {
+    for (int failures = 0;;) {
+        std::uint64_t before = fetched_bytes_;
+        auto came = co_await fetch_once(shard, part);
+        if (came) co_return came;
+        if (!worth_a_retry(came.error().code)) co_return came;
+        failures = fetched_bytes_ > before ? 0 : failures + 1;
+        if (config_.tries > 0 && failures >= config_.tries) co_return came;
+        log_warn("data.shard_interrupted", {{"shard", shard.sha256.short_hex()}, {"why", came.error().detail}});
+        asio::steady_timer pause(io_, config_.retry_after);
+        auto [ec] = co_await pause.async_wait(no_throw);
+        if (ec) co_return fail(Errc::cancelled, {});
+    }
+}
+
+Task<Result<void>> ShardFetch::fetch_once(ShardInfo shard, fs::path part) {
+    std::uint64_t offset = co_await elsewhere(disk_, [part, shard] {
+        std::uint64_t size = size_of(part);
+        if (size > shard.bytes) ::truncate(part.c_str(), 0);
+        return size > shard.bytes ? 0 : size;
+    });
+    if (offset == shard.bytes && shard.bytes > 0) co_return Result<void>{};
+    auto dialled = co_await dial_tls(peer_.host, peer_.port, tls_, peer_.root, config_.dial_patience);
+    if (!dialled) co_return fail(dialled.error());
+    (*dialled)->set_receive_limit(kMaxFrame);
+    ControlStream stream(std::move(*dialled));
+
+    while (offset < shard.bytes) {
+        ControlMessage ask;
+        ask.run = run_;
+        ask.seq = ++seq_;
+        auto bytes = std::min<std::uint64_t>(kMaxShardBlockBytes, shard.bytes - offset);
+        ask.body = ShardGet{shard.sha256, offset, static_cast<std::uint32_t>(bytes)};
+        auto sent = co_await within(config_.block_patience, stream.send(std::move(ask)));
+        if (!sent) co_return sent;
+        auto answer = co_await within(config_.block_patience, stream.receive());
+        if (!answer) co_return fail(answer.error());
+        if (auto* refusal = std::get_if<Refusal>(&answer->body))
+            co_return fail(refusal->code, refusal->reason, refusal->fix);
+        auto* block = std::get_if<ShardBlock>(&answer->body);
+        if (block == nullptr || block->shard != shard.sha256 || block->offset != offset || block->data.empty() ||
+            block->data.size() > bytes)
+            co_return fail(Errc::malformed, "the coordinator answered with another block");
+        std::uint64_t size = block->data.size();
+        auto work = [part, offset, data = std::move(block->data)] { return append(part, offset, data); };
+        auto written = co_await elsewhere(disk_, std::move(work));
+        if (!written) co_return written;
+        offset += size;
+        fetched_bytes_ += size;
+    }
+    stream.frames().close();
+    co_return Result<void>{};
+}
+
+}  // namespace skerry::node
