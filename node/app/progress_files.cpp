@@ -18,7 +18,7 @@ fs::path ProgressFiles::note_file(std::uint32_t slot) const { return folder_ / (
 Result<void> ProgressFiles::void_slot(std::uint32_t slot) {
     auto made = make_folder(folder_);
     if (!made) return made;
-    auto removed = node::remove_all(note_file(slot));
+    auto removed = remove_tree(note_file(slot));
     if (!removed) return removed;
     return sync_folder(folder_);
 }
@@ -89,6 +89,6 @@ std::vector<ProgressImage> ProgressFiles::read() const {
     return out;
 }
 
-Result<void> ProgressFiles::drop_all() { return node::remove_all(folder_); }
+Result<void> ProgressFiles::drop_all() { return remove_tree(folder_); }
 
 }  // namespace skerry::node
