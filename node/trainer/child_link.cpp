@@ -126,6 +126,9 @@ Task<> ChildProcess::Link::run() {
 }
 
 void ChildProcess::Link::wake_everybody() {
+    // What the dynamic loader says when a library is not there.
+    if (!greeted_ && exit_status_ == 127)
+        lost(Errc::no_libtorch, options_.command[0] + " could not load its libraries (libtorch)");
     const std::string detail = failure_detail_.empty() ? "the trainer is gone" : failure_detail_;
     events_.push_back(TrainerExit{exit_status_, failure_, detail});
     for (auto& p : pending_) {

@@ -52,7 +52,7 @@ def exported(tool, trainer, name, folder):
     ok = error <= BAR and bytes_ok
     print(f"{'ok' if ok else 'FAIL'}  {name}: transformers {transformers.__version__} logits differ by {error:.1e} (bar {BAR:.0e}), "
           f"tokenizer {'is' if bytes_ok else 'is not'} bytes")
-    return ok, model, theta
+    return ok, model, theta, error
 
 
 def imported(tool, model, theta, folder, dtype):
@@ -68,15 +68,17 @@ def imported(tool, model, theta, folder, dtype):
 def main():
     tool, trainer = sys.argv[1:3]
     transformers.logging.set_verbosity_error()
-    good = []
+    good, errors = [], []
     for name in MODELS:
         with tempfile.TemporaryDirectory() as folder:
-            ok, model, theta = exported(tool, trainer, name, folder)
+            ok, model, theta, error = exported(tool, trainer, name, folder)
             good.append(ok)
+            errors.append(error)
             good += [imported(tool, model, theta, folder, dtype) for dtype in (torch.float32, torch.bfloat16)]
             if name == "the demo's":
                 half = transformers.AutoModelForCausalLM.from_pretrained(f"{folder}/model", dtype=torch.float32)
                 good.append(imported(tool, half, theta, folder, torch.float16))
+    print(f"value: exported logits differ by at most {max(errors):.1e}")
     sys.exit(0 if all(good) else 1)
 
 

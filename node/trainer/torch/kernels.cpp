@@ -1,5 +1,8 @@
 #include "node/trainer/torch/kernels.hpp"
 
+#include <cstdlib>
+#include <string_view>
+
 namespace skerry::node {
 
 namespace isa_base {
@@ -14,17 +17,30 @@ extern const Kernels kSet;
 }
 #endif
 
-const Kernels& kernels() {
+namespace {
+
+const Kernels& choose() {
+    // Tests run every set that the processor can run.
+    const char* wish = std::getenv("SKERRY_KERNELS");
+    const std::string_view wanted = wish ? wish : "";
+    if (wanted == "base") return isa_base::kSet;
 #if defined(__x86_64__)
-    static const bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+    const bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                            __builtin_cpu_supports("avx512cd");
-    static const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                            __builtin_cpu_supports("bmi2");
-    if (v4) return isa_v4::kSet;
+    if (v4 && wanted != "v3") return isa_v4::kSet;
     if (v3) return isa_v3::kSet;
 #endif
     return isa_base::kSet;
+}
+
+}  // namespace
+
+const Kernels& kernels() {
+    static const Kernels& chosen = choose();
+    return chosen;
 }
 
 template <>

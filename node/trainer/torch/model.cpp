@@ -176,7 +176,7 @@ void FlatModel<E>::allocate() {
     const long per_group = group_ * t_ * t_;
     const auto all = size(groups) * size(per_group) * slots * sizeof(E);
     keep_attention_ = options_.training && all <= options_.keep_attention_bytes;
-    const long fit = (long{256} << 20) / (per_group * static_cast<long>(sizeof(E)));
+    const long fit = static_cast<long>(options_.attention_block_bytes / (size(per_group) * sizeof(E)));
     block_ = keep_attention_ ? groups : std::clamp(fit, 1L, groups);
 
     x_in_ = Buffer<float>(n * size(d_) * (options_.training ? slots + 1 : 1));

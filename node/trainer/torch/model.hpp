@@ -52,7 +52,10 @@ struct ModelOptions {
     std::uint32_t seq = 256;
     std::uint32_t threads = 1;
     bool training = true;  ///< false: no gradient, small workspace
-    std::uint64_t keep_attention_bytes = std::uint64_t{1} << 30;  ///< above it the backward pass recomputes
+    /// Attention probabilities of all layers are kept up to this size; above it the backward pass computes them again,
+    /// in blocks of heads of this other size.
+    std::uint64_t keep_attention_bytes = std::uint64_t{1} << 30;
+    std::uint64_t attention_block_bytes = std::uint64_t{256} << 20;
 };
 
 std::unique_ptr<Model> make_model(const ModelConfig& config, const ModelOptions& options);
