@@ -264,7 +264,8 @@ Task<Result<Json>> AdminService::have_shards(const Json& args) {
     for (const Json& one : *list) {
         auto digest = parse_fixed_hex<Digest>(one.is_string() ? one.get<std::string>() : "");
         if (!digest) co_return usage("a shard is named by 64 hex digits");
-        auto here = co_await runs_.on_files([this, id = *digest] { return shards_.presence(id); });
+        auto work = [this, id = *digest] { return shards_.presence(id); };
+        auto here = co_await runs_.on_files(std::move(work));
         if (!here) co_return fail(here.error());
         out["shards"].push_back({{"sha256", digest->hex()}, {"complete", here->complete}, {"bytes", here->bytes}});
     }

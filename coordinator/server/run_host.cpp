@@ -107,12 +107,14 @@ Result<CoreConfig> parse_run_settings(std::string_view text) {
 Task<Result<void>> RunHost::create(StoreThread& store, fs::path folder, RunRow row, std::string settings) {
     auto parsed = parse_run_settings(settings);
     if (!parsed) co_return fail(parsed.error());
-    co_return co_await store.run([folder, row, settings] { return create_files(folder, row, settings); });
+    auto work = [folder, row, settings] { return create_files(folder, row, settings); };
+    co_return co_await store.run(std::move(work));
 }
 
 Task<Result<std::unique_ptr<RunHost>>> RunHost::open(asio::any_io_executor io, StoreThread& store, fs::path folder,
                                                      KeyPair service, std::function<void(const Error&)> on_fatal) {
-    auto opened = co_await store.run([folder] { return open_files(folder); });
+    auto work = [folder] { return open_files(folder); };
+    auto opened = co_await store.run(std::move(work));
     if (!opened) co_return fail(opened.error());
     co_return std::unique_ptr<RunHost>(new RunHost(std::move(io), store, std::move(folder), std::move(opened->journal),
                                                    std::move(opened->image), opened->config, service, std::move(on_fatal)));

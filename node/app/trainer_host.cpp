@@ -283,12 +283,14 @@ Task<Result<Answer>> TrainerHost::act(SaveProgress action) {
     auto trainer = trainer_;
     auto store = store_;
     ProgressFiles files(store->folder());
-    auto voided = co_await run_on(parts_.disk, [files, slot = action.slot]() mutable { return files.void_slot(slot); });
+    auto void_slot = [files, slot = action.slot]() mutable { return files.void_slot(slot); };
+    auto voided = co_await run_on(parts_.disk, std::move(void_slot));
     if (!voided) co_return fail(voided.error());
     auto saved = co_await trainer->save(files.trainer_file(action.slot).string(), "");
     if (!saved) co_return fail(saved.error());
     TrainedSoFar delta = to_core(*saved);
-    auto kept = co_await run_on(parts_.disk, [files, action, delta]() mutable { return files.commit(action.slot, action.note, delta); });
+    auto commit = [files, action, delta]() mutable { return files.commit(action.slot, action.note, delta); };
+    auto kept = co_await run_on(parts_.disk, std::move(commit));
     if (!kept) co_return fail(kept.error());
     co_return Answer{ProgressAnswer{action.note, delta}};
 }
@@ -296,7 +298,8 @@ Task<Result<Answer>> TrainerHost::act(SaveProgress action) {
 Task<Result<Answer>> TrainerHost::act(RestoreProgress action) {
     auto trainer = trainer_;
     ProgressFiles files(store_->folder());
-    auto image = co_await run_on(parts_.disk, [files, slot = action.slot] { return files.read_slot(slot); });
+    auto read = [files, slot = action.slot] { return files.read_slot(slot); };
+    auto image = co_await run_on(parts_.disk, std::move(read));
     if (!image) co_return fail(image.error());
     auto restored = co_await trainer->restore(files.trainer_file(action.slot).string());
     if (!restored) co_return fail(restored.error());
@@ -320,7 +323,8 @@ Task<Result<Answer>> TrainerHost::act(Evaluate) {
 Task<Result<Answer>> TrainerHost::act(Encode action) {
     auto trainer = trainer_;
     auto store = store_;
-    auto begun = co_await run_on(parts_.disk, [store, step = action.step] { return store->begin_contribution(step); });
+    auto begin = [store, step = action.step] { return store->begin_contribution(step); };
+    auto begun = co_await run_on(parts_.disk, std::move(begin));
     if (!begun) co_return fail(begun.error());
     std::shared_ptr<ContributionWriter> writer = std::move(*begun);
     const std::uint64_t elements = store->manifest().elements;
@@ -329,7 +333,8 @@ Task<Result<Answer>> TrainerHost::act(Encode action) {
         auto window = co_await trainer->weights(lo, hi);
         if (!window) co_return fail(Errc::trainer_failed, window.error().detail);
         std::span<const float> local = *window;
-        auto pushed = co_await run_on(parts_.codec, [writer, local] { return writer->push(local); });
+        auto push = [writer, local] { return writer->push(local); };
+        auto pushed = co_await run_on(parts_.codec, std::move(push));
         if (!pushed && pushed.error().code == Errc::not_finite) {
             EncodedAnswer refused;
             refused.finite = false;
@@ -340,7 +345,8 @@ Task<Result<Answer>> TrainerHost::act(Encode action) {
     }
     ReadyState ready;
     ready.step = action.step;
-    auto made = co_await run_on(parts_.disk, [store, writer, ready] { return store->finish_contribution(*writer, ready); });
+    auto finish_file = [store, writer, ready] { return store->finish_contribution(*writer, ready); };
+    auto made = co_await run_on(parts_.disk, std::move(finish_file));
     if (!made) co_return fail(made.error());
     co_return Answer{EncodedAnswer{made->contribution, made->norm, true}};
 }
@@ -354,7 +360,8 @@ Task<Result<Answer>> TrainerHost::act(Apply action) {
         auto held = co_await trainer->hold();
         kept = held.has_value();
     }
-    auto applied = co_await run_on(parts_.disk, [store, step = action.step] { return store->apply(step); });
+    auto apply_entry = [store, step = action.step] { return store->apply(step); };
+    auto applied = co_await run_on(parts_.disk, std::move(apply_entry));
     if (!applied) co_return fail(applied.error());
     failpoint("node.after_commit");
     if (action.local != LocalDelta::none && kept && generation == generation_) {

@@ -124,13 +124,14 @@ Task<Result<fs::path>> ShardFetch::fetch(ShardInfo shard) {
 }
 
 Task<Result<void>> ShardFetch::obtain(ShardInfo shard, fs::path file) {
-    auto there = co_await elsewhere(disk_, [file, shard]() -> Result<void> {
+    auto check = [file, shard]() -> Result<void> {
         std::error_code ignored;
         fs::create_directories(file.parent_path(), ignored);
         auto checked = verify_file(file, shard);
         if (!checked && checked.error().code == Errc::digest_mismatch) fs::remove(file, ignored);
         return checked;
-    });
+    };
+    auto there = co_await elsewhere(disk_, std::move(check));
     if (there) co_return there;
     if (there.error().code == Errc::digest_mismatch) {
         ++corrupted_;
@@ -141,13 +142,14 @@ Task<Result<void>> ShardFetch::obtain(ShardInfo shard, fs::path file) {
     for (int round = 0; round < 2; ++round) {
         auto came = co_await fetch_rest(shard, part);
         if (!came) co_return came;
-        sealed = co_await elsewhere(disk_, [part, file, shard]() -> Result<void> {
+        auto seal = [part, file, shard]() -> Result<void> {
             auto checked = verify_file(part, shard);
             if (checked) return seal(part, file);
             std::error_code ignored;
             fs::remove(part, ignored);
             return checked;
-        });
+        };
+        sealed = co_await elsewhere(disk_, std::move(seal));
         if (sealed || sealed.error().code != Errc::digest_mismatch) break;
         ++corrupted_;
     }
@@ -171,11 +173,12 @@ Task<Result<void>> ShardFetch::fetch_rest(ShardInfo shard, fs::path part) {
 }
 
 Task<Result<void>> ShardFetch::fetch_once(ShardInfo shard, fs::path part) {
-    std::uint64_t offset = co_await elsewhere(disk_, [part, shard] {
+    auto measure = [part, shard] {
         std::uint64_t size = size_of(part);
         if (size > shard.bytes) ::truncate(part.c_str(), 0);
         return size > shard.bytes ? 0 : size;
-    });
+    };
+    std::uint64_t offset = co_await elsewhere(disk_, std::move(measure));
     if (offset == shard.bytes && shard.bytes > 0) co_return Result<void>{};
     auto dialled = co_await dial_tls(peer_.host, peer_.port, tls_, peer_.root, config_.dial_patience);
     if (!dialled) co_return fail(dialled.error());
@@ -200,7 +203,7 @@ Task<Result<void>> ShardFetch::fetch_once(ShardInfo shard, fs::path part) {
             co_return fail(Errc::malformed, "the coordinator answered with another block");
         std::uint64_t size = block->data.size();
         auto work = [part, offset, data = std::move(block->data)] { return append(part, offset, data); };
-        auto written = co_await elsewhere(disk_, std::move(work));
+        auto written = co_await elsewhere(disk_, std::move(check));
         if (!written) co_return written;
         offset += size;
         fetched_bytes_ += size;
