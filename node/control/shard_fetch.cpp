@@ -142,14 +142,14 @@ Task<Result<void>> ShardFetch::obtain(ShardInfo shard, fs::path file) {
     for (int round = 0; round < 2; ++round) {
         auto came = co_await fetch_rest(shard, part);
         if (!came) co_return came;
-        auto seal = [part, file, shard]() -> Result<void> {
+        auto finish = [part, file, shard]() -> Result<void> {
             auto checked = verify_file(part, shard);
             if (checked) return seal(part, file);
             std::error_code ignored;
             fs::remove(part, ignored);
             return checked;
         };
-        sealed = co_await elsewhere(disk_, std::move(seal));
+        sealed = co_await elsewhere(disk_, std::move(finish));
         if (sealed || sealed.error().code != Errc::digest_mismatch) break;
         ++corrupted_;
     }
@@ -202,8 +202,8 @@ Task<Result<void>> ShardFetch::fetch_once(ShardInfo shard, fs::path part) {
             block->data.size() > bytes)
             co_return fail(Errc::malformed, "the coordinator answered with another block");
         std::uint64_t size = block->data.size();
-        auto work = [part, offset, data = std::move(block->data)] { return append(part, offset, data); };
-        auto written = co_await elsewhere(disk_, std::move(check));
+        auto add = [part, offset, data = std::move(block->data)] { return append(part, offset, data); };
+        auto written = co_await elsewhere(disk_, std::move(add));
         if (!written) co_return written;
         offset += size;
         fetched_bytes_ += size;
