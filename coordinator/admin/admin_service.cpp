@@ -144,7 +144,8 @@ Task<Result<Json>> AdminService::create_run(const Json& args, const Bytes& body)
     if (!is_name(manifest->name)) co_return usage("'" + manifest->name + "' is no name for a run");
     auto settings = args.find("settings");
     Json chosen = settings != args.end() && settings->is_object() ? *settings : Json::object();
-    auto created = co_await runs_.create(manifest->name, RunRow{body, Bytes(data_manifest.begin(), data_manifest.end())}, chosen.dump(1));
+    RunRow row{body, Bytes(data_manifest.begin(), data_manifest.end())};
+    auto created = co_await runs_.create(manifest->name, std::move(row), chosen.dump(1));
     if (!created) co_return fail(created.error());
     if (flag_of(args, "start")) {
         auto started = co_await runs_.command(manifest->name, admin::StartRun{});
