@@ -194,7 +194,8 @@ Task<Result<Json>> AdminService::create_token(const Json& args) {
         auto added = tokens_.add(row);
         if (!added) co_return fail(added.error());
     } else {
-        auto answer = co_await runs_.command(run, admin::CreateToken{row});
+        AdminVerb create = admin::CreateToken{row};
+        auto answer = co_await runs_.command(run, std::move(create));
         if (answer.error) co_return fail(*answer.error);
     }
     Json out = token_json(row, run);
@@ -209,7 +210,8 @@ Task<Result<Json>> AdminService::revoke_token(const Json& args) {
     if (!of_admin) co_return fail(of_admin.error());
     if (*of_admin) co_return Json{{"id", id->hex()}, {"revoked", true}};
     for (const std::string& name : runs_.names()) {
-        auto answer = co_await runs_.command(name, admin::RevokeToken{*id});
+        AdminVerb revoke = admin::RevokeToken{*id};
+        auto answer = co_await runs_.command(name, std::move(revoke));
         if (!answer.error) co_return Json{{"id", id->hex()}, {"run", name}, {"revoked", true}};
         if (answer.error->code != Errc::not_found && answer.error->code != Errc::token_unknown) co_return fail(*answer.error);
     }

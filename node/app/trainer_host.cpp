@@ -366,7 +366,8 @@ Task<Result<Answer>> TrainerHost::act(Apply action) {
     failpoint("node.after_commit");
     if (action.local != LocalDelta::none && kept && generation == generation_) {
         if (action.local == LocalDelta::reload) {
-            auto loaded = co_await act(TrainerLoad{{}, false});
+            TrainerLoad reload;
+            auto loaded = co_await act(reload);
             kept = loaded.has_value();
         } else {
             auto carried = co_await trainer->carry();
