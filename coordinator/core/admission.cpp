@@ -10,6 +10,8 @@ namespace {
 
 constexpr VersionRange kVersions{};
 constexpr std::size_t kMaxTokens = 4096;
+/// What a node's disk may claim: numbers never fall, and never wrap around either.
+constexpr Incarnation kMaxClaimed{std::uint64_t{1} << 40};
 
 Refusal refusal_of(Errc code, std::string reason, std::string fix) {
     return {code, std::move(reason), std::move(fix), 0};
@@ -130,7 +132,7 @@ void Admission::admit(const HelloReceived& event, TokenRow& token) {
     Node& node = c_.nodes[event.node];
     node.row.node = event.node;
     node.row.key = event.key;
-    node.row.incarnation = Incarnation{event.hello.incarnation_on_disk.value + 1};
+    node.row.incarnation = std::min(event.hello.incarnation_on_disk, kMaxClaimed).next();
     node.row.boot = event.hello.boot;
     node.row.ticket = event.fresh_ticket;
     c_.set_state(node, NodeState::joining, "");
@@ -142,7 +144,7 @@ void Admission::fresh_process(Node& node, const HelloReceived& event) {
     const bool disk_is_behind = event.hello.incarnation_on_disk < node.row.incarnation;
     // Numbers never fall: a rebuilt database may know less than the node's disk.
     node.row.incarnation =
-        std::max(node.row.incarnation, event.hello.incarnation_on_disk).next();
+        std::max(node.row.incarnation, std::min(event.hello.incarnation_on_disk, kMaxClaimed)).next();
     node.row.boot = event.hello.boot;
     node.report.reset();
     node.checked_vote.reset();
@@ -161,7 +163,7 @@ void Admission::resume(Node& node, const HelloReceived& event) {
     const Hello& hello = event.hello;
     if (node.row.boot.is_zero() || node.row.incarnation < hello.incarnation_in_memory) {
         node.row.boot = hello.boot;
-        node.row.incarnation = std::max(node.row.incarnation, hello.incarnation_in_memory);
+        node.row.incarnation = std::max(node.row.incarnation, std::min(hello.incarnation_in_memory, kMaxClaimed));
         c_.roster_changed = true;
     }
     if (node.session) {
@@ -175,7 +177,7 @@ void Admission::resume(Node& node, const HelloReceived& event) {
     }
     // A process that has not seen its first Welcome gets the same answer again.
     const bool disk_is_behind = hello.incarnation_in_memory.value == 0 &&
-                                hello.incarnation_on_disk.next() < node.row.incarnation;
+                                hello.incarnation_on_disk.value + 1 < node.row.incarnation.value;
     attach(node, event);
     welcome(node, event, disk_is_behind);
 }

@@ -48,7 +48,8 @@ Context::Context(Image image, CoreConfig config_in, Signing signing_in)
     for (TokenRow& token : image.tokens) tokens.emplace(token.id, std::move(token));
     for (NodeRow& row : image.nodes) nodes[row.node].row = std::move(row);
     for (RequestRow& row : image.requests) requests[row.node].push_back(std::move(row));
-    for (const DigestRow& row : image.digests) digests[row.step][row.node] = row.value;
+    for (const DigestRow& row : image.digests)
+        if (keeps_digest(row.step)) digests[row.step][row.node] = row.value;
     for (DecisionRow& row : image.decisions) recent.push_back(std::move(row));
     if (!recent.empty()) {
         SKERRY_ASSERT(recent.back().step.next() == head);
@@ -105,6 +106,13 @@ std::optional<Digest> Context::h_at(Step step) const {
     for (const DecisionRow& row : recent)
         if (row.step.next() == step) return row.h_after;
     return {};
+}
+
+bool Context::keeps_digest(Step step) const {
+    constexpr std::uint64_t kNewest = 64;
+    if (step.value + kNewest >= head.value) return true;
+    const bool snapshot = manifest.snapshot_every > 0 && step.value % manifest.snapshot_every == 0;
+    return snapshot && step.value + kImageDigestSteps >= head.value;
 }
 
 std::uint64_t Context::local_sequences() const {

@@ -123,6 +123,8 @@ struct Context {
     std::uint32_t safe_copies() const;
     /// h of S_k; empty if too old to be remembered.
     std::optional<Digest> h_at(Step step) const;
+    /// Whether digests of S_step are still of use: the newest states, and those that snapshots are made of.
+    bool keeps_digest(Step step) const;
     std::uint64_t local_sequences() const;  ///< of one round of one node; 0: by time
     Millis round_length() const { return Millis(manifest.round_ms); }
 

@@ -14,6 +14,7 @@ namespace {
 constexpr Millis kTick{250};
 constexpr std::size_t kRangesPerGrant = 64;
 constexpr std::size_t kLeasesPerNode = 128;
+constexpr std::uint64_t kTimedRoundSequences = 1 << 20;  ///< rounds by time: the node knows its pace
 
 template <class... Fs>
 struct Overloaded : Fs... {
@@ -183,7 +184,7 @@ std::uint64_t CoordinatorCore::Parts::sequences_due(const Node& node, std::uint6
         for (const Segment& s : node.report->ready->segments)
             if (c.ledger.fits(node.row.node, s)) ahead -= s.to - s.from;
     const std::uint64_t round = c.local_sequences();
-    if (round == 0) return asked;
+    if (round == 0) return std::min(asked, kTimedRoundSequences);
     // Two rounds ahead; at the end of the data an equal share, so that nobody is left without.
     std::uint64_t due = std::min(asked, 2 * round - std::min(2 * round, ahead));
     const std::uint64_t nodes = std::max<std::uint64_t>(1, c.current_count());

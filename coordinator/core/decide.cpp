@@ -104,6 +104,7 @@ void StepMachine::after_decision() {
     gone_.clear();
     excluded_.clear();
     single_owner_ = false;
+    std::erase_if(c_.digests, [&](const auto& d) { return !c_.keeps_digest(d.first); });
     std::erase_if(edges_, [&](const auto& e) { return e.second.value + 1 < c_.head.value; });
     c_.committed_at.emplace_back(c_.now, c_.tokens_committed);
     if (c_.committed_at.size() > kRateRounds) c_.committed_at.pop_front();

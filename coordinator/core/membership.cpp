@@ -6,10 +6,6 @@
 
 namespace skerry::coordinator {
 
-namespace {
-constexpr std::uint64_t kDigestSteps = kImageDigestSteps;
-}
-
 void Membership::started() {
     for (auto& [id, node] : c_.nodes)
         if (node.row.state == NodeState::joining && node.row.reason == kDiverged)
@@ -55,7 +51,7 @@ bool Membership::caught_up(const Node& node) const {
 void Membership::note_digests(Node& node, const Report& report) {
     if (node.reload && report.digests.empty()) node.reload->cleared = true;
     for (const StateDigest& d : report.digests) {
-        if (d.step > report.head || d.step.value + kDigestSteps < c_.head.value) continue;
+        if (d.step > report.head || !c_.keeps_digest(d.step)) continue;
         if (node.reload && !node.reload->cleared) continue;
         auto& values = c_.digests[d.step];
         auto at = values.find(node.row.node);
@@ -64,8 +60,6 @@ void Membership::note_digests(Node& node, const Report& report) {
         c_.ops.push_back(op::PutDigest{{d.step, node.row.node, d.value}});
         compare_digests(d.step);
     }
-    while (!c_.digests.empty() && c_.digests.begin()->first.value + kDigestSteps < c_.head.value)
-        c_.digests.erase(c_.digests.begin());
 }
 
 std::optional<std::pair<Digest, std::uint32_t>> Membership::agreed(Step step) const {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "protocol/wire/limits.hpp"
+
 namespace skerry::coordinator {
 
 namespace {
@@ -66,7 +68,10 @@ Orders OrdersDesk::make(Node& node, Session& session) const {
     o.data_ended = c_.ledger.available() == 0 && c_.ledger.leased() == 0;
     o.requests = requests_for(node);
     const bool fetches = node.known_head < c_.head || node.row.state == NodeState::joining || !o.requests.empty();
-    if (fetches) o.holders = holders(node.row.node);
+    if (fetches) {
+        o.holders = holders(node.row.node);
+        o.digests = snapshot_digests(o.holders);
+    }
     o.dial = dial_list(node);
     o.waiting_for = waiting_for();
     o.hold_reason = c_.hold_reason;
@@ -102,6 +107,15 @@ std::vector<Holder> OrdersDesk::holders(const NodeId& except) const {
         out.push_back({id, node.report->oldest_entry, node.report->head, node.report->snapshots});
         if (out.size() == kMaxHolders) break;
     }
+    return out;
+}
+
+std::vector<StateDigest> OrdersDesk::snapshot_digests(const std::vector<Holder>& holders) const {
+    std::set<Step> steps;
+    for (const Holder& holder : holders) steps.insert(holder.snapshots.begin(), holder.snapshots.end());
+    std::vector<StateDigest> out;
+    for (auto step = steps.rbegin(); step != steps.rend() && out.size() < kMaxSnapshotsPerReport; ++step)
+        if (auto value = membership_.agreed(*step)) out.push_back({*step, value->first});
     return out;
 }
 

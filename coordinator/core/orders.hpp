@@ -23,6 +23,7 @@ class OrdersDesk {
     std::vector<LeaseInfo> leases_of(const NodeId& node) const;
     std::vector<OrderRequest> requests_for(const Node& node) const;
     std::vector<Holder> holders(const NodeId& except) const;
+    std::vector<StateDigest> snapshot_digests(const std::vector<Holder>& holders) const;
     std::vector<NodeId> dial_list(const Node& node) const;
     std::vector<WaitingFor> waiting_for() const;
     std::string phase_of(const Node& node) const;

@@ -163,12 +163,12 @@ struct Image {
     Attempt last_attempt;                ///< highest of step `head` in plan_log; 0: none
     Step head;                           ///< decisions recorded
     std::vector<DecisionRow> decisions;  ///< the newest kImageDecisions, oldest first
-    std::vector<DigestRow> digests;      ///< of the newest kImageDigestSteps steps
+    std::vector<DigestRow> digests;      ///< of the newest kImageDigestSteps states
     std::vector<RequestRow> requests;    ///< oldest first
 };
 
 inline constexpr std::size_t kImageDecisions = 64;
-inline constexpr std::size_t kImageDigestSteps = 64;
+inline constexpr std::size_t kImageDigestSteps = 4096;
 inline constexpr std::size_t kRequestsPerNode = 64;
 
 }  // namespace skerry::coordinator

@@ -319,7 +319,7 @@ Result<void> load_steps(SqliteDb& db, Image& image) {
     if (auto found = last.row(); !found) return fail(found.error());
     image.last_attempt = last.strong<Attempt>(0);
 
-    auto digests = db.query("SELECT step, node_id, value FROM digest WHERE step + 64 >= ? ORDER BY step, node_id");
+    auto digests = db.query("SELECT step, node_id, value FROM digest WHERE step + 4096 >= ? ORDER BY step, node_id");
     digests.bind(image.head);
     return each(digests, [&](Query& q) {
         image.digests.push_back({q.strong<Step>(0), q.fixed<NodeId>(1), q.fixed<Digest>(2)});

@@ -45,7 +45,11 @@ class StateLog {
     /// Loads the newest state this disk has that is not known to be bad.
     void load();
     /// Forgets the state in memory; load() starts over.
-    void unload() { loaded_ = false; }
+    /// What was said about the state is void until it is loaded again; Reports name no digests meanwhile.
+    void unload() {
+        loaded_ = false;
+        digests_.clear();
+    }
     void append(Step step, bool prepared);
     void apply(Step step, LocalDelta local, ResidualRule residual);
     void adopt(const StateDigest& snapshot, const Bytes& preimage);

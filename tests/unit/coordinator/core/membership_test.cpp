@@ -43,6 +43,18 @@ TEST_F(MembershipTest, ANewcomerIsCurrentWhenItHasCaughtUp) {
     EXPECT_FALSE(rig.lease(d, 10).empty());
 }
 
+TEST_F(MembershipTest, ANewcomerIsToldWhichSnapshotsAreAgreedUpon) {
+    step(1);
+    for (FakeNode* node : {&a, &b}) {
+        node->report.snapshots = {Step{1}};
+        say_digest(*node, 1, 50);
+    }
+    FakeNode& d = rig.make_node("d");
+    rig.hello(d);
+    rig.report(d);
+    EXPECT_EQ(d.orders->digests, (std::vector<StateDigest>{{Step{1}, digest_of(50)}}));
+}
+
 TEST_F(MembershipTest, ANodeWithAnotherChainDoesNotBecomeCurrent) {
     step(1);
     FakeNode& d = rig.make_node("d");
