@@ -10,9 +10,10 @@ from pathlib import Path
 # Folder -> folders of ours it may include, besides itself.
 BASE, IDENTITY, WIRE = "protocol/base", "protocol/identity", "protocol/wire"
 PURE = [BASE, IDENTITY, WIRE, "protocol/rules"]
-PROTOCOL = PURE + ["protocol/session", "protocol/config"]
+PROTOCOL = PURE + ["protocol/session", "protocol/config", "protocol/admin"]
 NODE_LOW = ["node/core", "node/transport", "node/compress", "node/outer", "node/model_folder", "node/data"]
 NODE_MID = ["node/control", "node/exchange", "node/trainer", "node/log", "node/metrics"]
+COORDINATOR_LOW = ["coordinator/core", "coordinator/store", "coordinator/shards"]
 ARROWS = {
     BASE: [],
     IDENTITY: [BASE],
@@ -21,6 +22,8 @@ ARROWS = {
     "protocol/rules": [BASE, IDENTITY, WIRE],
     "protocol/session": [BASE, IDENTITY, WIRE],
     "protocol/config": [BASE, IDENTITY, WIRE],
+    # Administration requests: the coordinator and the agent answer them, the command line asks.
+    "protocol/admin": [BASE, IDENTITY, WIRE, "protocol/session", "protocol/config"],
     "node/core": PURE,
     "node/transport": PROTOCOL + ["node/core"],
     "node/compress": PURE + ["node/core"],
@@ -39,9 +42,10 @@ ARROWS = {
     "node/cli": PROTOCOL + ["node/log", "node/model_folder", "node/data", "node/outer", "node/compress"],
     "coordinator/core": PURE,
     "coordinator/store": PURE + ["coordinator/core"],
-    "coordinator/server": PROTOCOL + ["coordinator/core", "coordinator/store"],
-    "coordinator/admin": PROTOCOL + ["coordinator/core", "coordinator/store"],
-    "coordinator/app": PROTOCOL + ["coordinator/core", "coordinator/store", "coordinator/server", "coordinator/admin"],
+    "coordinator/shards": PROTOCOL + ["coordinator/core"],
+    "coordinator/server": PROTOCOL + COORDINATOR_LOW,
+    "coordinator/admin": PROTOCOL + COORDINATOR_LOW,
+    "coordinator/app": PROTOCOL + COORDINATOR_LOW + ["coordinator/server", "coordinator/admin"],
 }
 
 # Third party header -> folders that may include it.
