@@ -1,11 +1,11 @@
 #include "coordinator/app/coordinator_app.hpp"
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <ctime>
+#include <exception>
 #include <nlohmann/json.hpp>
 
 #include <fcntl.h>
@@ -86,7 +86,10 @@ Result<void> CoordinatorApp::prepare() {
 Result<void> CoordinatorApp::run() {
     auto ready = prepare();
     if (!ready) return ready;
-    asio::co_spawn(io_, life(), asio::detached);
+    // Not detached: that would swallow an exception, and run() would wait for ever.
+    asio::co_spawn(io_, life(), [](std::exception_ptr error) {
+        if (error) std::rethrow_exception(error);
+    });
     io_.run();
     return outcome_;
 }
