@@ -67,7 +67,10 @@ Task<Result<Json>> AdminService::dispatch(const AdminRequest& request, const Jso
     if (verb == "run.create") co_return co_await create_run(args, request.data);
     if (verb == "run.start") co_return co_await change_run(args, admin::StartRun{});
     if (verb == "run.pause") co_return co_await change_run(args, admin::PauseRun{});
-    if (verb == "run.stop") co_return co_await change_run(args, admin::StopRun{flag_of(args, "now")});
+    if (verb == "run.stop") {
+        AdminVerb stop = admin::StopRun{flag_of(args, "now")};
+        co_return co_await change_run(args, std::move(stop));
+    }
     if (verb == "token.create") co_return co_await create_token(args);
     if (verb == "token.revoke") co_return co_await revoke_token(args);
     if (verb == "token.ls") co_return co_await list_tokens(args);

@@ -121,6 +121,10 @@ def check_code(name, code, complain):
         # An init statement is not the condition, but g++ 12 is no better there.
         if re.search(r"\bco_(await|yield)\b", condition):
             complain(line_of(found.start()), "co_await in a condition: g++ 12 miscompiles it, bind the value first")
+    for found in re.finditer(r"\bco_await\b([^;]*);", code):
+        if re.search(r"[(,]\s*\[[^\]]+\]\s*[({]|\b[A-Z]\w*\{[^}\s]", found.group(1)):
+            complain(line_of(found.start()), "a closure with captures or an aggregate as a temporary of a co_await: "
+                                             "g++ 12 frees it twice, name it first")
     if not name.endswith("/main.cpp") and not name.startswith("tests/"):
         for found in re.finditer(r"\bdetached\b", code):
             complain(line_of(found.start()), "detached outside main: nobody would join it")

@@ -51,6 +51,11 @@ class Lints(unittest.TestCase):
         self.finds("node/app/a.cpp", "\nwhile (!(co_await f(g(1)))) {}\n", "a.cpp:2: co_await")
         self.accepts("node/app/a.cpp", "if (x) co_await f();\n// if (co_await f())\nauto s = \"if (co_await)\";\n")
 
+    def test_temporaries_of_co_await(self):
+        self.finds("node/app/a.cpp", "auto x = co_await run_on(pool, [file] { return read(file); });\n", "name it first")
+        self.finds("node/app/a.cpp", "co_await f(Row{body});\n", "name it first")
+        self.accepts("node/app/a.cpp", "auto w = [file] { return 1; };\nauto x = co_await f(pool, std::move(w), Row{});\n")
+
     def test_detached(self):
         self.finds("node/app/node_app.cpp", "co_spawn(io, f(), asio::detached);\n", "detached outside main")
         self.accepts("node/app/main.cpp", "co_spawn(io, f(), asio::detached);\n")
