@@ -200,7 +200,7 @@ class Trainer:
                 os._exit(0)
             self.buffer += data
         line, self.buffer = self.buffer.split(b"\n", 1)
-        return line.decode()
+        return line.decode(errors="replace")
 
     def run(self):
         self.send("trainer", version=1, name="py_trainer", threads=self.options.threads)
@@ -217,9 +217,11 @@ class Trainer:
         verb, _, rest = line.partition(" ")
         try:
             fields = json.loads(rest)
-            handler = getattr(self, "do_" + verb, None)
         except ValueError:
+            fields = None
+        if not verb or not isinstance(fields, dict):
             self.end(4, "MALFORMED", "expected: verb {json}")
+        handler = getattr(self, "do_" + verb, None)
         try:
             need(handler, "USAGE", "unknown verb")
             need(self.engine or verb in ("config", "quit"), "BAD_STATE", "config comes first")

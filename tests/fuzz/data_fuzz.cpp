@@ -1,0 +1,42 @@
+// Data manifests, shard headers and train settings.
+
+#include "node/data/data_manifest.hpp"
+#include "node/data/token_shard.hpp"
+#include "node/trainer/train_config.hpp"
+#include "protocol/base/assert.hpp"
+#include "tests/fuzz/fuzz_target.hpp"
+
+namespace skerry::test {
+
+std::vector<Bytes> fuzz_samples() {
+    node::DataManifest manifest;
+    manifest.shards.resize(2);
+    manifest.shards[0] = {"train-00000.bin", false, 1000, 3024, {}};
+    manifest.shards[1] = {"held-out-00000.bin", true, 10, 1044, {}};
+    const std::string json = node::to_json(manifest);
+    node::TrainConfig train;
+    train.total_tokens = 1000;
+    const std::string settings = node::to_json(train);
+    return {Bytes(json.begin(), json.end()), Bytes(settings.begin(), settings.end()), node::make_shard_header(77)};
+}
+
+void fuzz_one(ByteSpan input) {
+    auto manifest = node::parse_data_manifest(input);
+    if (manifest) {
+        const std::string json = node::to_json(*manifest);
+        auto again = node::parse_data_manifest(as_bytes(json));
+        SKERRY_ASSERT(again && *again == *manifest);
+        for (const auto& s : manifest->shards) SKERRY_ASSERT(s.file.find('/') == std::string::npos);
+    }
+    auto train = node::parse_train_config(as_text(input));
+    if (train) {
+        auto again = node::parse_train_config(node::to_json(*train));
+        SKERRY_ASSERT(again && *again == *train);
+        const double lr = node::learning_rate(*train, train->total_tokens / 2);
+        SKERRY_ASSERT(lr >= 0 && lr <= 100);
+    }
+    auto tokens = node::parse_shard_header(input);
+    if (tokens) SKERRY_ASSERT(*tokens <= node::kMaxShardTokens);
+}
+
+}  // namespace skerry::test
