@@ -214,6 +214,15 @@ std::uint32_t GatheredContribution::have() const {
     return have_;
 }
 
+std::vector<PieceIndex> GatheredContribution::pieces() const {
+    std::lock_guard lock(mutex_);
+    std::vector<PieceIndex> out;
+    for (std::uint32_t p = 0; p < rows_.size(); ++p) {
+        if (rows_[p].here) out.push_back(PieceIndex{p});
+    }
+    return out;
+}
+
 Result<ContributionPiece> GatheredContribution::read(PieceIndex piece) const {
     Digest leaf;
     {

@@ -90,12 +90,14 @@ class GatheredContribution {
     static Result<std::shared_ptr<GatheredContribution>> open(const fs::path& path, const ContributionForm& form,
                                                               const Digest& contribution);
 
+    Step step() const { return form_.step; }
     const Digest& contribution() const { return id_; }
     /// errors  digest_mismatch: the proof fails (proves nothing against the maker); malformed, bad_shape, stale, not_finite: the
     /// proof holds but the chunk is bad (the maker's word: Blame); disk_full, io_error. A repeated piece is ignored.
     Result<void> put(PieceIndex piece, ByteSpan chunk, std::span<const Digest> proof);
     bool has(PieceIndex piece) const;
     std::uint32_t have() const;
+    std::vector<PieceIndex> pieces() const;  ///< that are here, ascending
     Result<ContributionPiece> read(PieceIndex piece) const;
 
   private:

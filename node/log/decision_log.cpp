@@ -163,6 +163,34 @@ Result<DecisionRow> DecisionLog::check(const SignedDecision& signed_decision) co
     return out;
 }
 
+Result<void> DecisionLog::write_record(ByteSpan record) {
+    auto written = file_.write_at(end_, record);
+    if (written) {
+        written = file_.sync();
+        sync_failed_ = !written;
+    }
+    if (!written) {
+        auto cut = file_.resize(end_);  // best effort: a torn record is cut off at the next start anyhow
+        static_cast<void>(cut);
+    }
+    return written;
+}
+
+/// What an fsync lost, a second one on the same file does not report: all records go to a new file.
+Result<void> DecisionLog::write_anew(ByteSpan record) {
+    Bytes whole(end_);
+    auto read = file_.read_at(0, whole);
+    if (!read) return read;
+    whole.insert(whole.end(), record.begin(), record.end());
+    auto written = write_durably(file_.path(), whole);
+    if (!written) return written;
+    auto file = File::open_write(file_.path());
+    if (!file) return fail(file.error());
+    file_ = std::move(*file);
+    sync_failed_ = false;
+    return {};
+}
+
 Result<void> DecisionLog::append(const SignedDecision& decision) {
     auto row = check(decision);
     if (!row) return fail(row.error());
@@ -171,15 +199,8 @@ Result<void> DecisionLog::append(const SignedDecision& decision) {
     w.u32(static_cast<std::uint32_t>(payload.size()));
     w.id(sha256(payload));
     w.bytes(payload);
-    auto written = file_.write_at(end_, w.view());
-    if (written) written = file_.sync();
-    if (!written) {
-        // Best effort: a record that may or may not be there is cut off at the next start if it is torn, and is
-        // the same decision if it is whole.
-        auto cut = file_.resize(end_);
-        static_cast<void>(cut);
-        return written;
-    }
+    auto written = sync_failed_ ? write_anew(w.view()) : write_record(w.view());
+    if (!written) return written;
     row->offset = end_ + kFrame;
     row->bytes = static_cast<std::uint32_t>(payload.size());
     end_ += w.view().size();

@@ -24,7 +24,7 @@ struct DecisionRow {
     std::uint32_t bytes = 0;
 };
 
-/// Gap-free from the run's first step. Records are u32 length, SHA-256 of the payload, payload. append() from one thread at a
+/// Gap-free from the run's first step. After a failed fsync the next append writes the whole file anew. Records are u32 length, SHA-256 of the payload, payload. append() from one thread at a
 /// time; reading is safe beside it only on the same thread or after it (RunStore guards).
 class DecisionLog {
   public:
@@ -52,12 +52,15 @@ class DecisionLog {
   private:
     static Result<DecisionLog> load(File file, Step first, const Digest& h_first);
     Result<DecisionRow> check(const SignedDecision& decision) const;
+    Result<void> write_record(ByteSpan record);
+    Result<void> write_anew(ByteSpan record);
 
     File file_;
     Step first_;
     Digest h_first_;
     std::uint64_t end_ = 0;
     std::uint64_t cut_bytes_ = 0;
+    bool sync_failed_ = false;
     std::vector<DecisionRow> rows_;
 };
 

@@ -149,8 +149,8 @@ Result<std::shared_ptr<StagedEntry>> StagedEntry::create(const fs::path& path, B
     entry->rows_.resize(grid.count());
     auto file = File::create(path);
     if (!file) return fail(file.error());
-    entry->file_ = std::move(*file);
-    auto space = reserve(entry->file_, entry->layout_.total);
+    entry->file_ = std::make_shared<File>(std::move(*file));
+    auto space = reserve(*entry->file_, entry->layout_.total);
     if (!space) {
         ::unlink(path.c_str());
         return fail(space.error());
@@ -168,7 +168,7 @@ Result<void> StagedEntry::put(PieceIndex piece, ByteSpan chunk, const Signature&
     }
     auto done = codec_->validate(chunk_place(layout_id_, grid_, plan_.step, piece), chunk);
     Digest leaf = merkle_leaf(chunk);
-    if (done) done = file_.write_at(layout_.chunks + piece.value * layout_.slot, chunk);
+    if (done) done = file()->write_at(layout_.chunks + piece.value * layout_.slot, chunk);
 
     std::lock_guard lock(mutex_);
     Row& row = rows_[piece.value];
@@ -210,12 +210,14 @@ std::optional<Digest> StagedEntry::leaf(PieceIndex piece) const {
 
 Result<ResultPiece> StagedEntry::read(PieceIndex piece) const {
     Row row;
+    std::shared_ptr<File> from;
     {
         std::lock_guard lock(mutex_);
         if (piece.value >= rows_.size() || !rows_[piece.value].here) return fail(no_piece(piece));
         row = rows_[piece.value];
+        from = file_;
     }
-    return read_piece(file_, layout_, grid_, codec_->id(), piece, row.leaf, row.signature);
+    return read_piece(*from, layout_, grid_, codec_->id(), piece, row.leaf, row.signature);
 }
 
 Bytes StagedEntry::make_head() const {
@@ -251,20 +253,46 @@ Result<Digest> StagedEntry::finish(const fs::path& final_path) {
         head = make_head();
     }
     if (finished_) return merkle_root(leaves);
-    if (sync_failed_) return fail(Errc::io_error, "an earlier fsync of " + file_.path().string() + " failed");
-    auto done = file_.write_at(0, head);
+    if (sync_failed_) {
+        auto copied = copy_to_new_file();
+        if (!copied) return fail(copied.error());
+    }
+    auto done = file()->write_at(0, head);
     if (!done) return fail(done.error());
-    done = file_.sync();
-    sync_failed_ = !done;  // what an fsync lost, a second one does not report: this file is never durable
-    if (done) done = rename_durably(file_.path(), final_path);
+    done = file()->sync();
+    if (done) done = rename_durably(file()->path(), final_path);
+    sync_failed_ = !done;  // of the content or of the folder
     if (!done) return fail(done.error());
-    file_.set_path(final_path);
+    file()->set_path(final_path);
     finished_ = true;
     return merkle_root(leaves);
 }
 
+std::shared_ptr<File> StagedEntry::file() const {
+    std::lock_guard lock(mutex_);
+    return file_;
+}
+
+/// Every piece is hashed on the way: what the old file lost is not carried over.
+Result<void> StagedEntry::copy_to_new_file() {
+    fs::path path = file()->path();
+    ::unlink(path.c_str());
+    auto made = File::create(path);
+    if (!made) return fail(made.error());
+    auto fresh = std::make_shared<File>(std::move(*made));
+    for (std::uint32_t p = 0; p < grid_.count(); ++p) {
+        auto piece = read(PieceIndex{p});
+        if (!piece) return fail(piece.error());
+        auto written = fresh->write_at(layout_.chunks + p * layout_.slot, piece->chunk);
+        if (!written) return written;
+    }
+    std::lock_guard lock(mutex_);
+    file_ = std::move(fresh);
+    return {};
+}
+
 void StagedEntry::discard() {
-    if (!finished_) ::unlink(file_.path().c_str());
+    if (!finished_) ::unlink(file()->path().c_str());
 }
 
 }  // namespace skerry::node

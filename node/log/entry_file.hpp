@@ -93,8 +93,8 @@ class StagedEntry {
     Result<ResultPiece> read(PieceIndex piece) const;
 
     /// Writes head and table, fsyncs, and renames the file to `final_path`. Returns the root. One thread.
-    /// errors  bad_state: pieces are missing; disk_full, io_error: not durable, the file stays temporary. After a
-    ///         failed fsync it never becomes durable.
+    /// errors  bad_state: pieces are missing; disk_full, io_error: not durable, the file stays temporary. Called again
+    ///         after a failed fsync it writes a new file: what the first one lost, a second fsync would not report.
     Result<Digest> finish(const fs::path& final_path);
     /// Deletes the file if it is still temporary; for a plan that was superseded. Readers may go on.
     void discard();
@@ -108,6 +108,8 @@ class StagedEntry {
     };
     StagedEntry() = default;
     Bytes make_head() const;
+    std::shared_ptr<File> file() const;
+    Result<void> copy_to_new_file();
 
     PieceGrid grid_;
     const Codec* codec_ = nullptr;
@@ -116,8 +118,8 @@ class StagedEntry {
     Plan plan_;
     Bytes plan_body_;
     Digest plan_digest_;
-    File file_;  ///< its descriptor outlives the rename
-    mutable std::mutex mutex_;  ///< guards rows_ and have_: the codec and disk threads and readers meet here
+    mutable std::mutex mutex_;  ///< guards file_, rows_ and have_: the codec and disk threads and readers meet here
+    std::shared_ptr<File> file_;  ///< its descriptor outlives the rename
     std::vector<Row> rows_;
     std::uint32_t have_ = 0;
     std::atomic<bool> finished_ = false;

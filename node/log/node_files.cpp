@@ -7,7 +7,6 @@ namespace {
 
 constexpr std::string_view kSeenTag = "skerry/file/seen/1";
 constexpr std::string_view kLeasesTag = "skerry/file/leases/1";
-constexpr std::string_view kProgressTag = "skerry/file/progress/1";
 constexpr std::string_view kManifestTag = "skerry/file/manifest/1";
 constexpr std::string_view kDataManifestTag = "skerry/file/data-manifest/1";
 constexpr std::uint64_t kSmall = 4 * 1024 * 1024;
@@ -84,84 +83,6 @@ Result<std::vector<LeaseInfo>> NodeFiles::read_leases() const {
     }
     if (!r.ok() || !r.at_end()) return fail(damaged(folder_ / "leases"));
     return leases;
-}
-
-// ---- progress -----------------------------------------------------------------------------------------------------
-
-fs::path NodeFiles::slot_path(int slot, const char* ending) const {
-    return folder_ / "progress" / (std::to_string(slot) + ending);
-}
-
-Result<NodeFiles::Slot> NodeFiles::read_slot(int slot) const {
-    fs::path path = slot_path(slot, "");
-    auto payload = read_sealed(path, kProgressTag, kSmall);
-    if (!payload) return fail(payload.error());
-    ByteReader r(*payload);
-    Slot out;
-    out.serial = r.u64();
-    out.progress.base = r.strong<Step>();
-    out.progress.steps = r.u64();
-    out.progress.sequences = r.u64();
-    out.progress.tokens = r.u64();
-    out.progress.segments.resize(r.count(kMaxSegments));
-    for (Segment& segment : out.progress.segments) {
-        segment.lease = r.strong<LeaseId>();
-        segment.from = r.u64();
-        segment.to = r.u64();
-    }
-    if (!r.ok() || !r.at_end()) return fail(damaged(path));
-    return out;
-}
-
-int NodeFiles::next_slot(std::uint64_t& serial) const {
-    auto first = read_slot(0);
-    auto second = read_slot(1);
-    std::uint64_t a = first ? first->serial : 0;
-    std::uint64_t b = second ? second->serial : 0;
-    serial = std::max(a, b) + 1;
-    return a <= b ? 0 : 1;
-}
-
-fs::path NodeFiles::next_progress_file() const {
-    std::uint64_t serial = 0;
-    return slot_path(next_slot(serial), ".trainer");
-}
-
-Result<void> NodeFiles::commit_progress(const Progress& progress) {
-    std::uint64_t serial = 0;
-    int slot = next_slot(serial);
-    ByteWriter w;
-    w.u64(serial);
-    w.id(progress.base);
-    w.u64(progress.steps);
-    w.u64(progress.sequences);
-    w.u64(progress.tokens);
-    w.u32(static_cast<std::uint32_t>(progress.segments.size()));
-    for (const Segment& segment : progress.segments) {
-        w.id(segment.lease);
-        w.u64(segment.from);
-        w.u64(segment.to);
-    }
-    return write_sealed(slot_path(slot, ""), kProgressTag, w.view());
-}
-
-Result<SavedProgress> NodeFiles::read_progress() const {
-    auto first = read_slot(0);
-    auto second = read_slot(1);
-    if (!first && !second) return fail(Errc::not_found, "no saved progress in " + folder_.string());
-    int slot = !first || (second && second->serial > first->serial) ? 1 : 0;
-    const Slot& best = slot == 1 ? *second : *first;
-    return SavedProgress{best.progress, slot_path(slot, ".trainer")};
-}
-
-Result<void> NodeFiles::drop_progress() {
-    for (int slot : {0, 1}) {
-        auto record = remove_tree(slot_path(slot, ""));
-        if (!record) return record;
-        auto trainer = remove_tree(slot_path(slot, ".trainer"));
-        if (!trainer) return trainer;
-    }
-    return sync_folder(folder_ / "progress");
 }
 
 }  // namespace skerry::node

@@ -144,6 +144,8 @@ class RunStore {
 
     /// Where an owner gathers pieces of others; made on first use, found again after a restart.
     Result<std::shared_ptr<GatheredContribution>> gather(Step step, const Digest& contribution);
+    /// What was gathered, also before a restart.
+    std::vector<std::shared_ptr<GatheredContribution>> gathered() const;
     /// Piece with proof, of my own or a gathered contribution. errors  not_found.
     Result<ContributionPiece> read_contribution(Step step, const Digest& contribution, PieceIndex piece) const;
     /// Whether read_contribution would find it.

@@ -127,6 +127,13 @@ Result<std::shared_ptr<GatheredContribution>> RunStore::gather(Step step, const 
     return opened;
 }
 
+std::vector<std::shared_ptr<GatheredContribution>> RunStore::gathered() const {
+    Lock lock(mutex_);
+    std::vector<std::shared_ptr<GatheredContribution>> out;
+    for (const auto& item : gathered_) out.push_back(item.second);
+    return out;
+}
+
 Result<ContributionPiece> RunStore::read_contribution(Step step, const Digest& contribution, PieceIndex piece) const {
     std::shared_ptr<const OwnContribution> own;
     std::shared_ptr<GatheredContribution> gathered;

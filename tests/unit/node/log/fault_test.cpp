@@ -99,6 +99,42 @@ TEST_P(Faults, OfPrepareNeverCountAsDurable) {
     EXPECT_EQ(run.store(0).prepared().size(), 1U);
 }
 
+TEST_P(Faults, OfPrepareAreOvercomeByAnotherTryOnANewFile) {
+    for (long failing = 0; failing < 4; ++failing) {
+        StoreRun run(2);
+        Step k = run.head();
+        Plan plan = run.make_plan(k, run.contribute(k));
+        run.exchange(plan);
+        auto staged = run.staged(0, plan);
+        calls_left = failing;
+        failure = GetParam();
+        EXPECT_FALSE(run.store(0).prepare(*staged));
+        calls_left = -1;
+        auto prepared = run.store(0).prepare(*staged);
+        ASSERT_TRUE(prepared) << failing << " " << prepared.error().detail;
+        ASSERT_TRUE(run.reopen(0));
+        ASSERT_EQ(run.store(0).prepared().size(), 1U);
+        EXPECT_EQ(run.store(0).prepared()[0].root, prepared->root);
+    }
+}
+
+TEST_P(Faults, OfADecisionsFsyncMakeTheNextAppendWriteANewFile) {
+    StoreRun run(1);
+    run.run_step();
+    Plan plan;
+    plan.step = run.head();
+    plan.kind = EntryKind::config;
+    SignedDecision decision = run.decide(plan, Digest{});
+    calls_left = 1;
+    failure = GetParam();
+    ASSERT_FALSE(run.store(0).append_decision(decision));
+    calls_left = -1;
+    ASSERT_TRUE(run.store(0).append_decision(decision));
+    EXPECT_EQ(run.store(0).decisions().read(Step{1}, 1)->front(), decision);
+    ASSERT_TRUE(run.reopen(0));
+    EXPECT_EQ(run.store(0).decisions().next(), Step{2});
+}
+
 TEST_P(Faults, OfAnAppendedDecisionLeaveTheLogAsItWas) {
     StoreRun run(1);
     run.run_step();

@@ -1,7 +1,5 @@
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "node/log/decision_log.hpp"
 #include "node/log/node_files.hpp"
 #include "protocol/rules/chain.hpp"
@@ -39,32 +37,6 @@ TEST(NodeFiles, SeenAndLeasesComeBack) {
     std::vector<LeaseInfo> leases{{LeaseId{9}, 10, 20, 15, true}};
     ASSERT_TRUE(files.write_leases(leases));
     EXPECT_EQ(*files.read_leases(), leases);
-}
-
-TEST(NodeFiles, OfTwoProgressSlotsTheNewerValidOneCounts) {
-    TemporaryFolder folder;
-    fs::create_directory(folder.path() / "progress");
-    NodeFiles files(folder.path());
-    EXPECT_EQ(files.read_progress().error().code, Errc::not_found);
-    std::vector<fs::path> written;
-    for (std::uint64_t k = 1; k <= 3; ++k) {
-        fs::path file = files.next_progress_file();
-        std::ofstream(file) << k;
-        written.push_back(file);
-        Progress progress{Step{k}, k, k, k, {{LeaseId{1}, 0, k}}};
-        ASSERT_TRUE(files.commit_progress(progress));
-        EXPECT_EQ(files.read_progress()->progress, progress);
-        EXPECT_EQ(files.read_progress()->trainer_file, file);
-    }
-    EXPECT_NE(written[0], written[1]);
-    EXPECT_EQ(written[0], written[2]);
-
-    fs::path newest = written[2];
-    newest.replace_extension();
-    fs::resize_file(newest, 20);  // torn: the older one is there still
-    EXPECT_EQ(files.read_progress()->progress.base, Step{2});
-    ASSERT_TRUE(files.drop_progress());
-    EXPECT_FALSE(files.read_progress());
 }
 
 Result<DecisionLog> open_log(const fs::path& folder, const Manifest& manifest) {

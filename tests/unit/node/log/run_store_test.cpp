@@ -206,6 +206,8 @@ TEST(RunStore, ContributionsAreFoundAgainAfterARestart) {
     EXPECT_EQ(run.store(0).own_contribution()->segments, ready[0].segments);
     EXPECT_TRUE(run.store(0).has_contribution(k, ready[1].contribution, PieceIndex{0}));  // node 0 owns piece 0
     EXPECT_FALSE(run.store(0).has_contribution(k, ready[1].contribution, PieceIndex{1}));
+    ASSERT_EQ(run.store(0).gathered().size(), 2U);
+    EXPECT_EQ(run.store(0).gathered()[0]->pieces(), std::vector<PieceIndex>{PieceIndex{0}});
     run.store(0).drop_contributions(k.next());
     EXPECT_FALSE(run.store(0).own_contribution());
     EXPECT_FALSE(run.store(0).has_contribution(k, ready[1].contribution, PieceIndex{0}));
