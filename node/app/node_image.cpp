@@ -41,6 +41,8 @@ void read_open_step(RunStore& store, NodeImage& image) {
         if (prepared) image.prepared.push_back(std::move(*prepared));
         else log_warn("prepared.damaged", {{"step", std::to_string(entry.step.value)}, {"error", prepared.error().detail}});
     }
+    for (const auto& gathered : store.gathered())
+        image.contributions.push_back({gathered->step(), gathered->contribution(), false, gathered->pieces()});
     auto own = store.own_contribution();
     if (!own) return;
     ContributionImage contribution{own->step, own->contribution, true, {}};
