@@ -58,8 +58,9 @@ Result<void> NodeApp::prepare() {
     if (!plane) return plane;
     auto opened = open_store();
     if (!opened) return opened;
-    socket_ = std::make_unique<AgentSocket>(io_.get_executor(), options_.folder.socket(), *this);
-    auto socket = socket_->open();
+    auto handler = [this](AdminRequest request) -> Task<AdminReply> { co_return answer(*this, request); };
+    socket_ = std::make_unique<AdminServer>(io_.get_executor(), options_.folder.socket(), handler);
+    auto socket = socket_->listen();
     if (!socket) return socket;
     session_ = std::make_unique<CoordinatorSession>(io_.get_executor(), coordinator(), CoordinatorSessionConfig{}, *this);
     for (Action& action : core_->start(now())) carry_out(action);

@@ -10,7 +10,7 @@
 #include <memory>
 #include <optional>
 
-#include "node/app/agent_socket.hpp"
+#include "node/app/agent_commands.hpp"
 #include "node/app/data_files.hpp"
 #include "node/app/node_config.hpp"
 #include "node/app/node_status.hpp"
@@ -20,6 +20,7 @@
 #include "node/core/node_core.hpp"
 #include "node/exchange/engine.hpp"
 #include "node/transport/zap_handler.hpp"
+#include "protocol/admin/admin_server.hpp"
 #include "protocol/base/task_group.hpp"
 
 namespace skerry::node {
@@ -97,7 +98,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     std::unique_ptr<TrainerHost> trainer_;
     std::unique_ptr<Engine> engine_;
     std::unique_ptr<CoordinatorSession> session_;
-    std::unique_ptr<AgentSocket> socket_;
+    std::unique_ptr<AdminServer> socket_;
     NodeConfig core_config_;
     std::optional<NodeCore> core_;
 

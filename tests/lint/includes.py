@@ -37,7 +37,7 @@ ARROWS = {
     "node/metrics": PROTOCOL + NODE_LOW,
     # libtorch and the line protocol only: no Protobuf, OpenSSL or ZeroMQ in the process that loads libtorch.
     "node/trainer/torch": [BASE, "node/trainer", "node/model_folder", "node/data"],
-    "node/app": PROTOCOL + NODE_LOW + NODE_MID,
+    "node/app": PROTOCOL + ["protocol/admin"] + NODE_LOW + NODE_MID,
     # Commands on files (verify, export, data prepare) use the folders that own these files.
     "node/cli": PROTOCOL + ["node/log", "node/model_folder", "node/data", "node/outer", "node/compress"],
     "coordinator/core": PURE,
