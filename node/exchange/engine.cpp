@@ -3,6 +3,7 @@
 #include <boost/asio/post.hpp>
 
 #include "node/log/run_store.hpp"
+#include "protocol/base/failpoint.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/base/task_group.hpp"
 #include "protocol/wire/peer_codec.hpp"
@@ -132,7 +133,7 @@ void Engine::perform(const Serve& action) {
         auto envelope = piece ? to_envelope(PeerMessage{run, piece->envelope}) : Result<Bytes>(fail(piece.error()));
         asio::post(parts_.io, [this, action, piece = std::move(piece), envelope = std::move(envelope)]() mutable {
             if (!envelope) return finish(action.op, fail(envelope.error()));
-            serve_loaded(action.to, {action.op, std::move(*envelope), std::move(piece->chunk)});
+            serve_loaded(action.to, {action.op, action.object.kind, std::move(*envelope), std::move(piece->chunk)});
         });
     });
 }
@@ -153,6 +154,7 @@ void Engine::push_loaded(const NodeId& peer) {
     Loaded& next = state.loaded.front();
     if (!links_->send_chunk(peer, std::move(next.envelope), std::move(next.chunk))) return fail_serves(peer);
     state.sending = next.op;
+    state.sending_kind = next.kind;
     state.loaded.pop_front();
 }
 
@@ -162,6 +164,7 @@ void Engine::on_room(const NodeId& peer) {
     OpId op = *found->second.sending;
     found->second.sending.reset();
     ++counters_.chunks_served;
+    if (found->second.sending_kind == ObjectKind::result) failpoint("owner.after_first_result");
     push_loaded(peer);
     finish(op, Answer{});
 }
@@ -205,6 +208,8 @@ void Engine::on_message(const NodeId& from, Bytes envelope, Bytes chunk) {
         ++counters_.dropped_malformed;
         return;
     }
+    if (auto* get = std::get_if<Get>(&message->body); get && get->object.kind == ObjectKind::contribution)
+        failpoint("node.pieces_asked");
     parts_.report(PeerIn{from, std::move(message->body)});
 }
 

@@ -96,12 +96,14 @@ class Engine final : public PeerLinksEvents {
     /// A piece that was read and waits for room in the transport.
     struct Loaded {
         OpId op;
+        ObjectKind kind = ObjectKind::block;
         Bytes envelope;
         std::shared_ptr<const Bytes> chunk;
     };
     struct PeerState {
         std::deque<Loaded> loaded;
         std::optional<OpId> sending;  ///< with the transport, not yet taken
+        ObjectKind sending_kind = ObjectKind::block;
         std::uint64_t wire = 0;       ///< bytes seen by TCP at the last tick
         std::uint64_t delivered = 0;  ///< of whole messages, likewise
         std::uint64_t down_ticks = 0;

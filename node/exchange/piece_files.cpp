@@ -1,6 +1,7 @@
 #include "node/exchange/piece_files.hpp"
 
 #include "node/log/run_store.hpp"
+#include "protocol/base/failpoint.hpp"
 #include "protocol/identity/merkle.hpp"
 #include "protocol/wire/canonical.hpp"
 #include "protocol/wire/limits.hpp"
@@ -132,6 +133,7 @@ ChunkAnswer PieceFiles::take_result(const VerifyChunk& what, const Data& envelop
 Result<ReducedAnswer> PieceFiles::reduce(const Digest& plan_digest, PieceIndex piece) {
     auto entry = staged(plan_digest);
     if (!entry) return fail(Errc::not_found, "no staging for plan " + plan_digest.short_hex());
+    failpoint("owner.before_first_result");
     ReducedAnswer answer;
     auto sign = [&](const Digest& leaf) {
         answer.leaf = leaf;
