@@ -104,7 +104,9 @@ def set_up(cluster, args, template, config):
     cluster.coordinator.create_run(run_toml)
     token = cluster.coordinator.token(RUN, uses=args.nodes)
     for i in range(args.nodes):
-        cluster.node(f"node-{i + 1}").join(token)
+        node = cluster.node(f"node-{i + 1}")
+        node.trainer = cluster.program("skerry-trainer")
+        node.join(token)
     say(f"started: coordinator on 127.0.0.1:{cluster.coordinator.port}, {args.nodes} nodes; "
         f"joined by token over TLS, int8 over ZeroMQ with CURVE")
     return tokens
