@@ -17,8 +17,10 @@ Result<const Codec*> find_codec(CodecId id) {
     static const Float32Codec float32;
     static const Int8BlockCodec int8_block;
     switch (id) {
-        case CodecId::f32: return &float32;
-        case CodecId::a8: return &int8_block;
+        case CodecId::f32:
+            return &float32;
+        case CodecId::a8:
+            return &int8_block;
     }
     return fail(Errc::not_found, "no codec " + std::to_string(static_cast<int>(id)));
 }

@@ -11,8 +11,10 @@ namespace skerry::node {
 
 Result<void> Float32Codec::encode(const ChunkHeader& place, std::span<const float> values,
                                   std::span<std::uint8_t> out) const {
-    if (values.size() != place.elements || values.empty() || out.size() != chunk_bytes(id(), place.elements))
-        return fail(Errc::bad_shape, "F32: " + std::to_string(values.size()) + " values for a piece of " +
+    if (values.size() != place.elements || values.empty() ||
+        out.size() != chunk_bytes(id(), place.elements))
+        return fail(Errc::bad_shape, "F32: " + std::to_string(values.size()) +
+                                         " values for a piece of " +
                                          std::to_string(place.elements));
     std::vector<std::int32_t> maxima((values.size() + kBlock - 1) / kBlock);
     kernels().block_maxima(values.data(), values.size(), maxima.data());

@@ -1,5 +1,6 @@
 #pragma once
-// F32: the values as they are, little-endian. The codec of oracles and of links that do not need less.
+// F32: the values as they are, little-endian. The codec of oracles and of links that do not need
+// less.
 
 #include "node/compress/codec.hpp"
 

@@ -53,16 +53,18 @@ const std::int8_t* quants(const ChunkView& view) {
 
 Result<void> Int8BlockCodec::encode(const ChunkHeader& place, std::span<const float> values,
                                     std::span<std::uint8_t> out) const {
-    if (values.size() != place.elements || values.empty() || out.size() != chunk_bytes(id(), place.elements))
-        return fail(Errc::bad_shape, "A8: " + std::to_string(values.size()) + " values for a piece of " +
+    if (values.size() != place.elements || values.empty() ||
+        out.size() != chunk_bytes(id(), place.elements))
+        return fail(Errc::bad_shape, "A8: " + std::to_string(values.size()) +
+                                         " values for a piece of " +
                                          std::to_string(place.elements));
     std::size_t blocks = (values.size() + kBlock - 1) / kBlock;
     std::vector<std::int32_t> maxima(blocks);
     kernels().block_maxima(values.data(), values.size(), maxima.data());
     std::int32_t largest = *std::max_element(maxima.begin(), maxima.end());
     if (largest >= std::bit_cast<std::int32_t>(kMagnitudeLimit))
-        return fail(Errc::not_finite,
-                    "NaN, Inf or a magnitude above 2^64 in piece " + std::to_string(place.piece.value));
+        return fail(Errc::not_finite, "NaN, Inf or a magnitude above 2^64 in piece " +
+                                          std::to_string(place.piece.value));
 
     int exponent = exponent_for(largest);
     if (stored_scale(largest, exponent) == to_half_up(0x1p15F)) ++exponent;

@@ -1,13 +1,15 @@
 #pragma once
-// The loops of the codecs, one table of them for each instruction set. All tables give the same bits: the sources
-// are one file (kernels.inc), compiled without contraction and without reordering.
+// The loops of the codecs, one table of them for each instruction set. All tables give the same
+// bits: the sources are one file (kernels.inc), compiled without contraction and without
+// reordering.
 
 #include <cstddef>
 #include <cstdint>
 
 namespace skerry::node {
 
-inline constexpr std::size_t kBlock = 256;  ///< elements that share a scale; the last block may be short
+inline constexpr std::size_t kBlock =
+    256;  ///< elements that share a scale; the last block may be short
 
 struct Kernels {
     const char* name;
@@ -18,14 +20,16 @@ struct Kernels {
     /// x[i] = q[i] * scales[i / 256].
     void (*dequantise)(const std::int8_t* q, std::size_t n, const float* scales, float* x);
     /// acc[i] = acc[i] + weight * (q[i] * scales[i / 256]).
-    void (*accumulate_a8)(const std::int8_t* q, std::size_t n, const float* scales, float weight, float* acc);
+    void (*accumulate_a8)(const std::int8_t* q, std::size_t n, const float* scales, float weight,
+                          float* acc);
     /// acc[i] = acc[i] + weight * x[i]; x is float32 at any address.
     void (*accumulate_f32)(const std::uint8_t* x, std::size_t n, float weight, float* acc);
 };
 
 /// The best table this CPU can run.
 const Kernels& kernels();
-/// All tables this CPU can run, baseline first: for the tests that compare their bits. Ends with nullptr.
+/// All tables this CPU can run, baseline first: for the tests that compare their bits. Ends with
+/// nullptr.
 const Kernels* const* all_kernels();
 
 }  // namespace skerry::node

@@ -29,18 +29,22 @@ Result<Bytes> read_chunk(const File& file, const ContributionForm& form, PieceIn
     return chunk;
 }
 
-Error no_piece(PieceIndex piece) { return {Errc::not_found, "no piece " + std::to_string(piece.value), {}}; }
+Error no_piece(PieceIndex piece) {
+    return {Errc::not_found, "no piece " + std::to_string(piece.value), {}};
+}
 
 Error damaged(const File& file, PieceIndex piece) {
-    return {Errc::digest_mismatch, file.path().string() + ": piece " + std::to_string(piece.value) + " is damaged", {}};
+    return {Errc::digest_mismatch,
+            file.path().string() + ": piece " + std::to_string(piece.value) + " is damaged",
+            {}};
 }
 
 }  // namespace
 
-// ---- ContributionWriter -------------------------------------------------------------------------------------------
+// ---- ContributionWriter ------------------------------------------------------------------------
 
-Result<std::unique_ptr<ContributionWriter>> ContributionWriter::create(const fs::path& path, const ContributionForm& form,
-                                                                       std::span<const float> theta) {
+Result<std::unique_ptr<ContributionWriter>> ContributionWriter::create(
+    const fs::path& path, const ContributionForm& form, std::span<const float> theta) {
     SKERRY_ASSERT(theta.size() == form.grid.elements);
     auto file = File::create(path);
     if (!file) return fail(file.error());
@@ -53,7 +57,8 @@ Result<std::unique_ptr<ContributionWriter>> ContributionWriter::create(const fs:
 }
 
 Result<void> ContributionWriter::push(std::span<const float> local) {
-    if (local.size() > form_.grid.elements - next_) return fail(Errc::bad_shape, "more weights than the model has");
+    if (local.size() > form_.grid.elements - next_)
+        return fail(Errc::bad_shape, "more weights than the model has");
     while (!local.empty()) {
         PieceIndex piece{static_cast<std::uint32_t>(leaves_.size())};
         std::size_t missing = form_.grid.size(piece) - filled_;
@@ -76,7 +81,8 @@ Result<void> ContributionWriter::push(std::span<const float> local) {
 Result<void> ContributionWriter::flush_piece() {
     PieceIndex piece{static_cast<std::uint32_t>(leaves_.size())};
     chunk_.resize(piece_bytes(form_, piece));
-    auto done = form_.codec->encode(place_of(form_, piece), std::span<const float>(delta_).first(filled_), chunk_);
+    auto done = form_.codec->encode(place_of(form_, piece),
+                                    std::span<const float>(delta_).first(filled_), chunk_);
     if (!done) return done;
     done = file_.write_at(piece.value * slot_bytes(form_), chunk_);
     if (!done) return done;
@@ -87,13 +93,16 @@ Result<void> ContributionWriter::flush_piece() {
 
 double ContributionWriter::norm() const { return std::sqrt(squares_); }
 
-// ---- OwnContribution ----------------------------------------------------------------------------------------------
+// ---- OwnContribution ---------------------------------------------------------------------------
 
-OwnContribution::OwnContribution(const ContributionForm& form, ReadyState ready, std::vector<Digest> leaves)
+OwnContribution::OwnContribution(const ContributionForm& form, ReadyState ready,
+                                 std::vector<Digest> leaves)
     : form_(form), ready_(std::move(ready)), tree_(std::move(leaves)) {}
 
-Result<std::shared_ptr<const OwnContribution>> OwnContribution::open(const fs::path& path, const ContributionForm& form,
-                                                                     const ReadyState& ready, std::vector<Digest> leaves) {
+Result<std::shared_ptr<const OwnContribution>> OwnContribution::open(const fs::path& path,
+                                                                     const ContributionForm& form,
+                                                                     const ReadyState& ready,
+                                                                     std::vector<Digest> leaves) {
     auto file = File::open_read(path);
     if (!file) return fail(file.error());
     if (leaves.empty()) {
@@ -105,7 +114,8 @@ Result<std::shared_ptr<const OwnContribution>> OwnContribution::open(const fs::p
     }
     std::shared_ptr<OwnContribution> own(new OwnContribution(form, ready, std::move(leaves)));
     if (own->tree_.root() != ready.contribution)
-        return fail(Errc::digest_mismatch, path.string() + " is not contribution " + ready.contribution.short_hex());
+        return fail(Errc::digest_mismatch,
+                    path.string() + " is not contribution " + ready.contribution.short_hex());
     own->file_ = std::move(*file);
     return std::shared_ptr<const OwnContribution>(std::move(own));
 }
@@ -118,8 +128,9 @@ Result<ContributionPiece> OwnContribution::read(PieceIndex piece) const {
     return ContributionPiece{std::move(*chunk), tree_.proof(piece.value)};
 }
 
-// ---- GatheredContribution -----------------------------------------------------------------------------------------
-// Behind the chunk slots: for each piece one byte (1: there is a proof), one byte of its length, the proof.
+// ---- GatheredContribution ----------------------------------------------------------------------
+// Behind the chunk slots: for each piece one byte (1: there is a proof), one byte of its length,
+// the proof.
 
 namespace {
 constexpr std::size_t kMaxDepth = 32;
@@ -130,8 +141,8 @@ std::uint64_t proof_offset(const ContributionForm& form, PieceIndex piece) {
 }
 }  // namespace
 
-Result<std::shared_ptr<GatheredContribution>> GatheredContribution::open(const fs::path& path, const ContributionForm& form,
-                                                                         const Digest& contribution) {
+Result<std::shared_ptr<GatheredContribution>> GatheredContribution::open(
+    const fs::path& path, const ContributionForm& form, const Digest& contribution) {
     std::shared_ptr<GatheredContribution> out(new GatheredContribution);
     out->form_ = form;
     out->id_ = contribution;
@@ -180,12 +191,14 @@ void GatheredContribution::recover() {
     }
 }
 
-Result<void> GatheredContribution::put(PieceIndex piece, ByteSpan chunk, std::span<const Digest> proof) {
+Result<void> GatheredContribution::put(PieceIndex piece, ByteSpan chunk,
+                                       std::span<const Digest> proof) {
     if (piece.value >= form_.grid.count() || proof.size() > kMaxDepth) return fail(no_piece(piece));
     if (has(piece)) return {};
     Digest leaf = merkle_leaf(chunk);
     if (!verify_merkle_proof(id_, leaf, piece.value, form_.grid.count(), proof))
-        return fail(Errc::digest_mismatch, "piece " + std::to_string(piece.value) + " is not of contribution " + id_.short_hex());
+        return fail(Errc::digest_mismatch, "piece " + std::to_string(piece.value) +
+                                               " is not of contribution " + id_.short_hex());
     auto done = form_.codec->validate(place_of(form_, piece), chunk);
     if (!done) return done;
     done = file_.write_at(piece.value * slot_bytes(form_), chunk);

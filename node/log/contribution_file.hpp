@@ -1,6 +1,6 @@
 #pragma once
-// Encoded chunks of the open step: my own delta, and pieces of others that I gathered as an owner. A cache: not
-// fsynced, verified by id after a restart.
+// Encoded chunks of the open step: my own delta, and pieces of others that I gathered as an owner.
+// A cache: not fsynced, verified by id after a restart.
 
 #include <memory>
 #include <mutex>
@@ -29,16 +29,17 @@ struct ContributionForm {
     Step step;
 };
 
-/// Encodes theta - local as the weights come, window by window, in canonical order. One thread at a time; holds one
-/// piece in float32 and one chunk.
+/// Encodes theta - local as the weights come, window by window, in canonical order. One thread at a
+/// time; holds one piece in float32 and one chunk.
 class ContributionWriter {
   public:
-    static Result<std::unique_ptr<ContributionWriter>> create(const fs::path& path, const ContributionForm& form,
+    static Result<std::unique_ptr<ContributionWriter>> create(const fs::path& path,
+                                                              const ContributionForm& form,
                                                               std::span<const float> theta);
 
     /// The next window of local weights, any length; `local` is only read during the call.
-    /// errors  not_finite: the delta has NaN, Inf or an absurd magnitude; bad_shape: more than P elements.
-    /// After an error the writer is of no further use.
+    /// errors  not_finite: the delta has NaN, Inf or an absurd magnitude; bad_shape: more than P
+    /// elements. After an error the writer is of no further use.
     Result<void> push(std::span<const float> local);
 
     std::uint64_t next_element() const { return next_; }
@@ -65,10 +66,12 @@ class ContributionWriter {
 /// My own frozen contribution: all pieces. Const, thread-safe.
 class OwnContribution {
   public:
-    /// Takes over what a writer has made (`leaves`), or verifies the whole file against the id (no leaves).
-    /// errors  digest_mismatch: not the contribution of that id.
-    static Result<std::shared_ptr<const OwnContribution>> open(const fs::path& path, const ContributionForm& form,
-                                                               const ReadyState& ready, std::vector<Digest> leaves);
+    /// Takes over what a writer has made (`leaves`), or verifies the whole file against the id (no
+    /// leaves). errors  digest_mismatch: not the contribution of that id.
+    static Result<std::shared_ptr<const OwnContribution>> open(const fs::path& path,
+                                                               const ContributionForm& form,
+                                                               const ReadyState& ready,
+                                                               std::vector<Digest> leaves);
     const ReadyState& ready() const { return ready_; }
     const ContributionForm& form() const { return form_; }
     /// errors  not_found, digest_mismatch.
@@ -87,13 +90,15 @@ class OwnContribution {
 class GatheredContribution {
   public:
     /// Opens or makes the file; of an old one, keeps the pieces that still verify.
-    static Result<std::shared_ptr<GatheredContribution>> open(const fs::path& path, const ContributionForm& form,
+    static Result<std::shared_ptr<GatheredContribution>> open(const fs::path& path,
+                                                              const ContributionForm& form,
                                                               const Digest& contribution);
 
     Step step() const { return form_.step; }
     const Digest& contribution() const { return id_; }
-    /// errors  digest_mismatch: the proof fails (proves nothing against the maker); malformed, bad_shape, stale, not_finite: the
-    /// proof holds but the chunk is bad (the maker's word: Blame); disk_full, io_error. A repeated piece is ignored.
+    /// errors  digest_mismatch: the proof fails (proves nothing against the maker); malformed,
+    /// bad_shape, stale, not_finite: the proof holds but the chunk is bad (the maker's word:
+    /// Blame); disk_full, io_error. A repeated piece is ignored.
     Result<void> put(PieceIndex piece, ByteSpan chunk, std::span<const Digest> proof);
     bool has(PieceIndex piece) const;
     std::uint32_t have() const;

@@ -67,7 +67,8 @@ Result<DecisionLog> DecisionLog::open(const fs::path& path, Step first, const Di
     return log;
 }
 
-Result<DecisionLog> DecisionLog::open_read_only(const fs::path& path, Step first, const Digest& h_first) {
+Result<DecisionLog> DecisionLog::open_read_only(const fs::path& path, Step first,
+                                                const Digest& h_first) {
     auto file = File::open_read(path);
     if (!file) return fail(file.error());
     return load(std::move(*file), first, h_first);
@@ -84,7 +85,8 @@ Result<DecisionLog> DecisionLog::load(File file, Step first, const Digest& h_fir
     if (*size >= kMagic.size()) {
         auto read = file.read_at(0, magic);
         if (!read) return fail(read.error());
-        if (as_text(magic) != kMagic) return fail(Errc::malformed, file.path().string() + " is not a log of decisions");
+        if (as_text(magic) != kMagic)
+            return fail(Errc::malformed, file.path().string() + " is not a log of decisions");
         log.end_ = kMagic.size();
     }
     log.file_ = std::move(file);
@@ -135,7 +137,8 @@ Result<std::vector<SignedDecision>> DecisionLog::read(Step from, std::size_t cou
         auto decision = parse_signed_decision(payload);
         if (!decision) return fail(decision.error());
         if (body_digest(decision->decision.body) != wanted.body)
-            return fail(Errc::digest_mismatch, "decision " + std::to_string(k.value) + " is damaged on disk");
+            return fail(Errc::digest_mismatch,
+                        "decision " + std::to_string(k.value) + " is damaged on disk");
         out.push_back(std::move(*decision));
     }
     return out;
@@ -145,11 +148,13 @@ Result<DecisionRow> DecisionLog::check(const SignedDecision& signed_decision) co
     auto decision = parse_decision(signed_decision.decision.body);
     if (!decision) return fail(decision.error());
     if (decision->step != next())
-        return fail(Errc::stale, "decision " + std::to_string(decision->step.value) + ", expected " +
-                                     std::to_string(next().value));
+        return fail(Errc::stale, "decision " + std::to_string(decision->step.value) +
+                                     ", expected " + std::to_string(next().value));
     if (chain_next(chain(next()), *decision) != decision->h_after)
-        return fail(Errc::digest_mismatch, "decision " + std::to_string(decision->step.value) + " does not chain");
-    if (decision->roots.size() != 1) return fail(Errc::malformed, "a decision of more than one stage");
+        return fail(Errc::digest_mismatch,
+                    "decision " + std::to_string(decision->step.value) + " does not chain");
+    if (decision->roots.size() != 1)
+        return fail(Errc::malformed, "a decision of more than one stage");
     DecisionRow out;
     out.step = decision->step;
     out.kind = decision->kind;
@@ -170,7 +175,8 @@ Result<void> DecisionLog::write_record(ByteSpan record) {
         sync_failed_ = !written;
     }
     if (!written) {
-        auto cut = file_.resize(end_);  // best effort: a torn record is cut off at the next start anyhow
+        auto cut =
+            file_.resize(end_);  // best effort: a torn record is cut off at the next start anyhow
         static_cast<void>(cut);
     }
     return written;

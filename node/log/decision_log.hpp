@@ -19,20 +19,23 @@ struct DecisionRow {
     Step rollback_to;
     std::uint64_t tokens_after = 0;
     Digest h_after;
-    Digest body;  ///< SHA-256 of the decision body
+    Digest body;               ///< SHA-256 of the decision body
     std::uint64_t offset = 0;  ///< of the record's payload
     std::uint32_t bytes = 0;
 };
 
-/// Gap-free from the run's first step. After a failed fsync the next append writes the whole file anew. Records are u32 length, SHA-256 of the payload, payload. append() from one thread at a
+/// Gap-free from the run's first step. After a failed fsync the next append writes the whole file
+/// anew. Records are u32 length, SHA-256 of the payload, payload. append() from one thread at a
 /// time; reading is safe beside it only on the same thread or after it (RunStore guards).
 class DecisionLog {
   public:
-    /// Reads all of it. A torn or damaged record ends the log there: it and what follows is cut off (and asked of the
-    /// coordinator again). errors  digest_mismatch: whole records that do not chain: another run's file.
+    /// Reads all of it. A torn or damaged record ends the log there: it and what follows is cut off
+    /// (and asked of the coordinator again). errors  digest_mismatch: whole records that do not
+    /// chain: another run's file.
     static Result<DecisionLog> open(const fs::path& path, Step first, const Digest& h_first);
     /// The same without changing the file.
-    static Result<DecisionLog> open_read_only(const fs::path& path, Step first, const Digest& h_first);
+    static Result<DecisionLog> open_read_only(const fs::path& path, Step first,
+                                              const Digest& h_first);
 
     Step first() const { return first_; }
     Step next() const { return Step{first_.value + rows_.size()}; }
@@ -45,8 +48,8 @@ class DecisionLog {
     /// Bytes that open() cut off.
     std::uint64_t cut_bytes() const { return cut_bytes_; }
 
-    /// errors  stale: not step next(); digest_mismatch: h_after does not follow; malformed. After disk_full or
-    /// io_error the file is as it was.
+    /// errors  stale: not step next(); digest_mismatch: h_after does not follow; malformed. After
+    /// disk_full or io_error the file is as it was.
     Result<void> append(const SignedDecision& decision);
 
   private:

@@ -18,29 +18,35 @@ constexpr std::size_t kHeadBytes = 72;
 constexpr std::size_t kRowBytes = Digest::size() + Signature::size();
 constexpr std::uint32_t kMaxPlanBytes = 64 * 1024 * 1024;
 
-Error no_piece(PieceIndex piece) { return {Errc::not_found, "no piece " + std::to_string(piece.value), {}}; }
+Error no_piece(PieceIndex piece) {
+    return {Errc::not_found, "no piece " + std::to_string(piece.value), {}};
+}
 
 Result<void> fits_grid(const Plan& plan, const PieceGrid& grid) {
-    if (plan.kind == EntryKind::commit && plan.first_element == 0 && plan.elements == grid.elements &&
-        plan.piece_owner.size() == grid.count())
+    if (plan.kind == EntryKind::commit && plan.first_element == 0 &&
+        plan.elements == grid.elements && plan.piece_owner.size() == grid.count())
         return {};
     return fail(Errc::malformed, "a plan that does not cover this run's pieces");
 }
 
-/// Blocks for the whole file now: a full disk shows before pieces are fetched. File systems that cannot are fine.
+/// Blocks for the whole file now: a full disk shows before pieces are fetched. File systems that
+/// cannot are fine.
 Result<void> reserve(const File& file, std::uint64_t bytes) {
     if (::fallocate(file.descriptor(), 0, 0, static_cast<off_t>(bytes)) == 0) return {};
-    if (errno == ENOSPC || errno == EDQUOT) return fail(file_error("reserve space for", file.path()));
+    if (errno == ENOSPC || errno == EDQUOT)
+        return fail(file_error("reserve space for", file.path()));
     return {};
 }
 
-Result<ResultPiece> read_piece(const File& file, const EntryLayout& layout, const PieceGrid& grid, CodecId codec,
-                               PieceIndex piece, const Digest& leaf, const Signature& signature) {
+Result<ResultPiece> read_piece(const File& file, const EntryLayout& layout, const PieceGrid& grid,
+                               CodecId codec, PieceIndex piece, const Digest& leaf,
+                               const Signature& signature) {
     ResultPiece out{Bytes(chunk_bytes(codec, grid.size(piece))), leaf, signature};
     auto read = file.read_at(layout.chunks + piece.value * layout.slot, out.chunk);
     if (!read) return fail(read.error());
     if (merkle_leaf(out.chunk) != leaf)
-        return fail(Errc::digest_mismatch, file.path().string() + ": piece " + std::to_string(piece.value) + " is damaged");
+        return fail(Errc::digest_mismatch, file.path().string() + ": piece " +
+                                               std::to_string(piece.value) + " is damaged");
     return out;
 }
 
@@ -67,9 +73,10 @@ ChunkHeader chunk_place(std::uint32_t layout, const PieceGrid& grid, Step step, 
     return place;
 }
 
-// ---- EntryReader --------------------------------------------------------------------------------------------------
+// ---- EntryReader -------------------------------------------------------------------------------
 
-Result<std::shared_ptr<const EntryReader>> EntryReader::open(const fs::path& path, const PieceGrid& grid, CodecId codec) {
+Result<std::shared_ptr<const EntryReader>> EntryReader::open(const fs::path& path,
+                                                             const PieceGrid& grid, CodecId codec) {
     auto reader = std::make_shared<EntryReader>();
     reader->grid_ = grid;
     reader->codec_ = codec;
@@ -118,7 +125,8 @@ Result<std::shared_ptr<const EntryReader>> EntryReader::open(const fs::path& pat
 
 Result<ResultPiece> EntryReader::read(PieceIndex piece) const {
     if (piece.value >= grid_.count()) return fail(no_piece(piece));
-    return read_piece(file_, layout_, grid_, codec_, piece, leaves_[piece.value], signatures_[piece.value]);
+    return read_piece(file_, layout_, grid_, codec_, piece, leaves_[piece.value],
+                      signatures_[piece.value]);
 }
 
 Result<void> EntryReader::verify() const {
@@ -129,10 +137,11 @@ Result<void> EntryReader::verify() const {
     return {};
 }
 
-// ---- StagedEntry --------------------------------------------------------------------------------------------------
+// ---- StagedEntry -------------------------------------------------------------------------------
 
-Result<std::shared_ptr<StagedEntry>> StagedEntry::create(const fs::path& path, ByteSpan plan_body, const PieceGrid& grid,
-                                                         const Codec& codec, std::uint32_t layout_id) {
+Result<std::shared_ptr<StagedEntry>> StagedEntry::create(const fs::path& path, ByteSpan plan_body,
+                                                         const PieceGrid& grid, const Codec& codec,
+                                                         std::uint32_t layout_id) {
     auto plan = parse_plan(plan_body);
     if (!plan) return fail(plan.error());
     auto fits = fits_grid(*plan, grid);

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <charconv>
+#include <cstdio>
 #include <utility>
 
 #include "protocol/identity/hash.hpp"
@@ -17,14 +17,16 @@ namespace skerry::node {
 
 Error file_error(std::string_view what, const fs::path& path) {
     int code = errno;
-    std::string detail = std::string(what) + " " + path.string() + ": " + std::generic_category().message(code);
+    std::string detail =
+        std::string(what) + " " + path.string() + ": " + std::generic_category().message(code);
     if (code == ENOSPC || code == EDQUOT)
-        return {Errc::disk_full, std::move(detail), "free space on that disk, or give the node a larger quota elsewhere"};
+        return {Errc::disk_full, std::move(detail),
+                "free space on that disk, or give the node a larger quota elsewhere"};
     if (code == ENOENT) return {Errc::not_found, std::move(detail), {}};
     return {Errc::io_error, std::move(detail), {}};
 }
 
-// ---- File ---------------------------------------------------------------------------------------------------------
+// ---- File --------------------------------------------------------------------------------------
 
 File::File(File&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
@@ -106,7 +108,8 @@ Result<std::uint64_t> File::size() const {
 }
 
 Result<void> File::resize(std::uint64_t bytes) {
-    if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) return fail(file_error("resize", path_));
+    if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0)
+        return fail(file_error("resize", path_));
     return {};
 }
 
@@ -115,7 +118,7 @@ Result<void> File::sync() {
     return {};
 }
 
-// ---- MappedFile ---------------------------------------------------------------------------------------------------
+// ---- MappedFile --------------------------------------------------------------------------------
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
@@ -152,7 +155,7 @@ Result<MappedFile> MappedFile::open(const fs::path& path, std::uint64_t bytes) {
     return mapped;
 }
 
-// ---- folders and whole files --------------------------------------------------------------------------------------
+// ---- folders and whole files -------------------------------------------------------------------
 
 Result<FolderLock> FolderLock::take(const fs::path& folder) {
     auto file = File::open_write(folder / "lock");
@@ -210,8 +213,8 @@ Result<Bytes> read_whole(const fs::path& path, std::uint64_t limit) {
     auto size = file->size();
     if (!size) return fail(size.error());
     if (*size > limit)
-        return fail(Errc::too_large, path.string() + " has " + std::to_string(*size) + " bytes, more than " +
-                                         std::to_string(limit));
+        return fail(Errc::too_large, path.string() + " has " + std::to_string(*size) +
+                                         " bytes, more than " + std::to_string(limit));
     Bytes out(*size);
     auto read = file->read_at(0, out);
     if (!read) return fail(read.error());
@@ -234,12 +237,13 @@ std::uint64_t bytes_of(const fs::path& file) {
 std::uint64_t bytes_under(const fs::path& folder) {
     std::uint64_t total = 0;
     std::error_code code;
-    for (fs::recursive_directory_iterator it(folder, code), end; !code && it != end; it.increment(code))
+    for (fs::recursive_directory_iterator it(folder, code), end; !code && it != end;
+         it.increment(code))
         total += bytes_of(it->path());
     return total;
 }
 
-// ---- sealed files -------------------------------------------------------------------------------------------------
+// ---- sealed files ------------------------------------------------------------------------------
 
 Bytes seal(std::string_view tag, ByteSpan payload) {
     ByteWriter w;
@@ -255,14 +259,16 @@ Bytes seal(std::string_view tag, ByteSpan payload) {
 Result<Bytes> unseal(std::string_view tag, ByteSpan sealed) {
     ByteReader r(sealed);
     ByteSpan name = r.bytes(tag.size());
-    if (!r.ok() || as_text(name) != tag || r.u8() != 0) return fail(Errc::malformed, "not a " + std::string(tag) + " file");
+    if (!r.ok() || as_text(name) != tag || r.u8() != 0)
+        return fail(Errc::malformed, "not a " + std::string(tag) + " file");
     std::uint64_t size = r.u64();
     if (!r.ok() || size != r.remaining() - std::min<std::uint64_t>(r.remaining(), Digest::size()))
         return fail(Errc::digest_mismatch, std::string(tag) + " file is torn");
     ByteSpan payload = r.bytes(size);
     ByteSpan covered = sealed.first(sealed.size() - Digest::size());
     auto digest = r.fixed<Digest>();
-    if (!r.ok() || digest != sha256(covered)) return fail(Errc::digest_mismatch, std::string(tag) + " file is damaged");
+    if (!r.ok() || digest != sha256(covered))
+        return fail(Errc::digest_mismatch, std::string(tag) + " file is damaged");
     return Bytes(payload.begin(), payload.end());
 }
 
@@ -281,7 +287,8 @@ Result<Bytes> read_sealed(const fs::path& path, std::string_view tag, std::uint6
 std::optional<std::uint64_t> parse_number(std::string_view text) {
     std::uint64_t value = 0;
     auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (text.empty() || code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+    if (text.empty() || code != std::errc{} || end != text.data() + text.size())
+        return std::nullopt;
     return value;
 }
 

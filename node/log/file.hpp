@@ -1,6 +1,7 @@
 #pragma once
-// The little of POSIX that the log needs, with failures as values: disk_full (ENOSPC, EDQUOT), not_found (ENOENT),
-// io_error. A failed fsync is never repeated on the same file; the caller writes a new one.
+// The little of POSIX that the log needs, with failures as values: disk_full (ENOSPC, EDQUOT),
+// not_found (ENOENT), io_error. A failed fsync is never repeated on the same file; the caller
+// writes a new one.
 
 #include <cstdint>
 #include <filesystem>
@@ -58,8 +59,8 @@ class MappedFile {
     MappedFile(MappedFile&& other) noexcept;
     MappedFile& operator=(MappedFile&& other) noexcept;
 
-    /// Opens or makes a file of exactly `bytes` (above zero), with its blocks reserved: a full disk is an error
-    /// here, not a SIGBUS later. A file of another size is made anew.
+    /// Opens or makes a file of exactly `bytes` (above zero), with its blocks reserved: a full disk
+    /// is an error here, not a SIGBUS later. A file of another size is made anew.
     static Result<MappedFile> open(const fs::path& path, std::uint64_t bytes);
     std::span<std::uint8_t> bytes() const { return {data_, size_}; }
 
@@ -90,7 +91,8 @@ Result<void> remove_tree(const fs::path& path);
 std::uint64_t bytes_of(const fs::path& file);
 std::uint64_t bytes_under(const fs::path& folder);
 
-/// A small file that says what it is and whether it is whole: tag, zero byte, u64 length, payload, SHA-256 of all that.
+/// A small file that says what it is and whether it is whole: tag, zero byte, u64 length, payload,
+/// SHA-256 of all that.
 Bytes seal(std::string_view tag, ByteSpan payload);
 /// errors  malformed: not this kind of file; digest_mismatch: torn or damaged.
 Result<Bytes> unseal(std::string_view tag, ByteSpan sealed);

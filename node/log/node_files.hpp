@@ -1,6 +1,7 @@
 #pragma once
-// The small files of a run folder. They do not need an opened store: a node reads `seen` before its first Hello,
-// when it knows nothing else. Each is replaced whole (temporary file, fsync, rename) and refused unless whole.
+// The small files of a run folder. They do not need an opened store: a node reads `seen` before its
+// first Hello, when it knows nothing else. Each is replaced whole (temporary file, fsync, rename)
+// and refused unless whole.
 
 #include <vector>
 
@@ -19,7 +20,8 @@ struct Seen {
     friend bool operator==(const Seen&, const Seen&) = default;
 };
 
-/// One thread at a time. errors of every read: not_found; malformed or digest_mismatch if it is not whole.
+/// One thread at a time. errors of every read: not_found; malformed or digest_mismatch if it is not
+/// whole.
 class NodeFiles {
   public:
     explicit NodeFiles(fs::path folder) : folder_(std::move(folder)) {}

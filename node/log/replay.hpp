@@ -7,10 +7,10 @@
 
 namespace skerry::node {
 
-/// S_k -> S_{k+1} in the mapped files, piece by piece: decode, m = mu * m + mean, theta = theta - eta * (mean + mu * m).
-/// Holds one chunk and one piece in float32. After an error the files are no known state.
-/// errors  digest_mismatch, io_error, and those of Codec::validate.
-Result<void> apply_entry(const EntryReader& entry, const ContributionForm& form, const OuterHyper& hyper,
-                         const StateFiles& files);
+/// S_k -> S_{k+1} in the mapped files, piece by piece: decode, m = mu * m + mean, theta = theta -
+/// eta * (mean + mu * m). Holds one chunk and one piece in float32. After an error the files are no
+/// known state. errors  digest_mismatch, io_error, and those of Codec::validate.
+Result<void> apply_entry(const EntryReader& entry, const ContributionForm& form,
+                         const OuterHyper& hyper, const StateFiles& files);
 
 }  // namespace skerry::node

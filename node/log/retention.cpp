@@ -41,15 +41,19 @@ RetentionChoice choose_retention(const RetentionInput& input) {
         oldest = std::min(oldest, *base);
     }
     auto is_kept = [&](Step step) {
-        return keep_all || std::find(kept_snapshots.begin(), kept_snapshots.end(), step) != kept_snapshots.end();
+        return keep_all || std::find(kept_snapshots.begin(), kept_snapshots.end(), step) !=
+                               kept_snapshots.end();
     };
 
-    // Oldest first; at one step the entry goes before the snapshot: an entry without the snapshot below it is of no use to us.
+    // Oldest first; at one step the entry goes before the snapshot: an entry without the snapshot
+    // below it is of no use to us.
     std::size_t entry = 0;
     std::size_t snapshot = 0;
-    while (choice.bytes_after > input.quota_bytes && (entry < input.entries.size() || snapshot < input.snapshots.size())) {
-        bool entry_next = entry < input.entries.size() && (snapshot == input.snapshots.size() ||
-                                                           input.entries[entry].step <= input.snapshots[snapshot].step);
+    while (choice.bytes_after > input.quota_bytes &&
+           (entry < input.entries.size() || snapshot < input.snapshots.size())) {
+        bool entry_next = entry < input.entries.size() &&
+                          (snapshot == input.snapshots.size() ||
+                           input.entries[entry].step <= input.snapshots[snapshot].step);
         if (entry_next) {
             const StoredItem& item = input.entries[entry++];
             if (keep_all || item.step >= oldest) continue;

@@ -1,9 +1,10 @@
 #pragma once
 // What of the log may go. Pure.
 //
-// Kept always: the newest snapshot; one at or below the floor, with all entries from it on; the same for every pin (a
-// step from which a joining node fetches). S_first counts as a snapshot when the seed gives it. Everything else
-// goes oldest first, and only while more than the quota is used. A quota of 0 is no quota.
+// Kept always: the newest snapshot; one at or below the floor, with all entries from it on; the
+// same for every pin (a step from which a joining node fetches). S_first counts as a snapshot when
+// the seed gives it. Everything else goes oldest first, and only while more than the quota is used.
+// A quota of 0 is no quota.
 
 #include <cstdint>
 #include <span>

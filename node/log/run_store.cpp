@@ -1,4 +1,5 @@
-// Opening a run folder, decisions, entries. State and replay: run_store_state.cpp; contributions and reduction:
+// Opening a run folder, decisions, entries of the log. Entries of the open step:
+// run_store_entries.cpp; state and replay: run_store_state.cpp; contributions and reduction:
 // run_store_step.cpp; snapshots, blocks, retention: run_store_snapshots.cpp.
 
 #include "node/log/run_store.hpp"
@@ -6,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 
 #include "protocol/base/log.hpp"
 #include "protocol/rules/chain.hpp"
@@ -15,22 +15,7 @@
 namespace skerry::node {
 namespace {
 
-constexpr std::string_view kStaged = ".part";
-
-/// "<step>.<term>.<attempt>"
-std::optional<PreparedEntry> parse_prepared_name(const std::string& name) {
-    auto dot1 = name.find('.');
-    auto dot2 = name.find('.', dot1 + 1);
-    if (dot1 == std::string::npos || dot2 == std::string::npos) return std::nullopt;
-    auto step = parse_number(std::string_view(name).substr(0, dot1));
-    auto term = parse_number(std::string_view(name).substr(dot1 + 1, dot2 - dot1 - 1));
-    auto attempt = parse_number(std::string_view(name).substr(dot2 + 1));
-    if (!step || !term || !attempt) return std::nullopt;
-    return PreparedEntry{Step{*step}, Term{*term}, Attempt{static_cast<std::uint32_t>(*attempt)}, {}, {}};
-}
-
-auto plan_order(const PreparedEntry& entry) { return std::pair(entry.term, entry.attempt); }
-auto plan_order(const Plan& plan) { return std::pair(plan.term, plan.attempt); }
+constexpr std::string_view kStagedEnding = ".part";
 
 }  // namespace
 
@@ -46,9 +31,10 @@ RunStore::RunStore(std::filesystem::path folder, const Manifest& manifest)
 
 RunStore::~RunStore() = default;
 
-// ---- opening ------------------------------------------------------------------------------------------------------
+// ---- opening -----------------------------------------------------------------------------------
 
-Result<std::unique_ptr<RunStore>> RunStore::open(std::filesystem::path folder, const Manifest& manifest) {
+Result<std::unique_ptr<RunStore>> RunStore::open(std::filesystem::path folder,
+                                                 const Manifest& manifest) {
     std::unique_ptr<RunStore> store(new RunStore(std::move(folder), manifest));
     auto codec = find_codec(manifest.codec);
     if (!codec) return fail(codec.error());
@@ -103,51 +89,18 @@ Result<void> RunStore::check_manifest() {
 
 void RunStore::remove_temporary_files() const {
     std::vector<fs::path> doomed;
-    for (const char* name : {".", "entries", "prepared", "snapshots", "contribution", "progress", "state"}) {
+    for (const char* name :
+         {".", "entries", "prepared", "snapshots", "contribution", "progress", "state"}) {
         if (!fs::exists(folder_ / name)) continue;
         for (const auto& item : fs::directory_iterator(folder_ / name)) {
             auto ending = item.path().extension();
-            if (ending == ".tmp" || ending == kStaged) doomed.push_back(item.path());
+            if (ending == ".tmp" || ending == kStagedEnding) doomed.push_back(item.path());
         }
     }
     for (const fs::path& path : doomed) {
         auto removed = remove_tree(path);
         if (!removed) log_warn("log.cannot_remove", {{"why", removed.error().detail}});
     }
-}
-
-/// Prepared entries of a decided step finish their rename or go; those of the open step are verified and kept.
-Result<void> RunStore::find_prepared() {
-    std::vector<fs::path> paths;
-    for (const auto& item : fs::directory_iterator(folder_ / "prepared")) paths.push_back(item.path());
-    for (const fs::path& path : paths) {
-        auto entry = parse_prepared_name(path.filename().string());
-        auto reader = EntryReader::open(path, grid_, codec_->id());
-        bool whole = entry && reader && (*reader)->plan().step == entry->step && (*reader)->verify();
-        if (!whole) {
-            log_warn("log.prepared_damaged", {{"file", path.string()}});
-            auto removed = remove_tree(path);
-            if (!removed) return removed;
-            continue;
-        }
-        entry->plan_digest = (*reader)->plan_digest();
-        entry->root = (*reader)->root();
-        prepared_.push_back(*entry);
-    }
-    std::map<Step, PreparedEntry> highest;
-    for (const PreparedEntry& entry : prepared_) {
-        auto [place, first] = highest.try_emplace(entry.step, entry);
-        if (!first && plan_order(entry) > plan_order(place->second)) place->second = entry;
-    }
-    for (const auto& [step, entry] : highest) {
-        if (step >= decisions_.next()) {
-            remove_prepared(step, &entry.plan_digest);
-            continue;
-        }
-        auto adopted = adopt_prepared(step);
-        if (!adopted) return fail(adopted.error());
-    }
-    return {};
 }
 
 void RunStore::find_snapshots() {
@@ -166,17 +119,15 @@ void RunStore::find_snapshots() {
     }
 }
 
-// ---- names --------------------------------------------------------------------------------------------------------
+// ---- names -------------------------------------------------------------------------------------
 
-fs::path RunStore::entry_path(Step k) const { return folder_ / "entries" / std::to_string(k.value); }
-fs::path RunStore::snapshot_path(Step k) const { return folder_ / "snapshots" / std::to_string(k.value); }
-fs::path RunStore::prepared_path(const PreparedEntry& entry) const {
-    return folder_ / "prepared" /
-           (std::to_string(entry.step.value) + "." + std::to_string(entry.term.value) + "." +
-            std::to_string(entry.attempt.value));
+fs::path RunStore::entry_path(Step k) const {
+    return folder_ / "entries" / std::to_string(k.value);
 }
-
-// ---- decisions and entries ----------------------------------------------------------------------------------------
+fs::path RunStore::snapshot_path(Step k) const {
+    return folder_ / "snapshots" / std::to_string(k.value);
+}
+// ---- decisions and entries ---------------------------------------------------------------------
 
 std::optional<DecisionRow> RunStore::row(Step k) const {
     Lock lock(mutex_);
@@ -189,36 +140,11 @@ Result<void> RunStore::append_decision(const SignedDecision& decision) {
     return decisions_.append(decision);
 }
 
-Result<bool> RunStore::adopt_prepared(Step k) {
-    auto decided = row(k);
-    if (!decided) return fail(Errc::not_found, "step " + std::to_string(k.value) + " is not decided here");
-    if (decided->kind != EntryKind::commit) {
-        remove_prepared(k, nullptr);
-        return false;
-    }
-    bool in_log = has_entry(k);
-    for (const PreparedEntry& entry : prepared()) {
-        // The decided root, not the newest file: a superseded plan may have left one here.
-        if (in_log || entry.step != k || entry.root != decided->root || entry.plan_digest != decided->plan_digest) continue;
-        auto renamed = rename_durably(prepared_path(entry), entry_path(k));
-        if (!renamed) return fail(renamed.error());
-        forget_reader(prepared_path(entry));
-        Lock lock(mutex_);
-        entries_.insert(k);
-        std::erase_if(prepared_, [&](const PreparedEntry& p) { return p.step == k && p.plan_digest == entry.plan_digest; });
-        staged_.erase(k);
-        in_log = true;
-    }
-    bool same_plan_other_root = false;  // an owner signed two results: neither this file nor its pieces are of use
-    for (const PreparedEntry& entry : prepared()) same_plan_other_root |= entry.step == k && entry.plan_digest == decided->plan_digest;
-    remove_prepared(k, in_log || same_plan_other_root ? nullptr : &decided->plan_digest);
-    return in_log;
-}
-
 Step RunStore::log_end(Step from) const {
     Lock lock(mutex_);
     Step k = std::max(from, first_);
-    for (const DecisionRow* found = decisions_.row(k); found != nullptr; found = decisions_.row(k)) {
+    for (const DecisionRow* found = decisions_.row(k); found != nullptr;
+         found = decisions_.row(k)) {
         if (found->kind == EntryKind::commit && !entries_.contains(k)) break;
         k = k.next();
     }
@@ -238,11 +164,13 @@ std::optional<Step> RunStore::oldest_entry() const {
 /// The entry of step k, checked against its decision.
 Result<std::shared_ptr<const EntryReader>> RunStore::open_entry(Step k) const {
     auto decided = row(k);
-    if (!decided || !has_entry(k)) return fail(Errc::not_found, "no entry " + std::to_string(k.value) + " here");
+    if (!decided || !has_entry(k))
+        return fail(Errc::not_found, "no entry " + std::to_string(k.value) + " here");
     auto reader = cached_reader(entry_path(k));
     if (!reader) return reader;
     if ((*reader)->root() != decided->root || (*reader)->plan_digest() != decided->plan_digest)
-        return fail(Errc::digest_mismatch, "entry " + std::to_string(k.value) + " is not the one that was decided");
+        return fail(Errc::digest_mismatch,
+                    "entry " + std::to_string(k.value) + " is not the one that was decided");
     return reader;
 }
 
@@ -267,7 +195,8 @@ void RunStore::forget_reader(const fs::path& path) const {
 }
 
 void RunStore::set_entry_aside(Step k) {
-    log_error("log.entry_damaged", {{"step", std::to_string(k.value)}, {"file", entry_path(k).string()}});
+    log_error("log.entry_damaged",
+              {{"step", std::to_string(k.value)}, {"file", entry_path(k).string()}});
     ::unlink(entry_path(k).c_str());
     forget_reader(entry_path(k));
     Lock lock(mutex_);
@@ -282,111 +211,6 @@ Result<void> RunStore::verify_entry(Step k) {
     Error error = reader ? verified.error() : reader.error();
     if (error.code == Errc::digest_mismatch || error.code == Errc::malformed) set_entry_aside(k);
     return fail(std::move(error));
-}
-
-// ---- staged and prepared ------------------------------------------------------------------------------------------
-
-Result<std::shared_ptr<StagedEntry>> RunStore::stage_entry(ByteSpan plan_body) {
-    auto plan = parse_plan(plan_body);
-    if (!plan) return fail(plan.error());
-    Digest digest = body_digest(plan_body);
-    auto decided = row(plan->step);
-    if (decided && decided->plan_digest != digest) return fail(Errc::stale, "another plan of that step was decided");
-    if (has_entry(plan->step)) return fail(Errc::already_exists, "that entry is in the log");
-    {
-        Lock lock(mutex_);
-        auto staged = staged_.find(plan->step);
-        if (staged != staged_.end() && staged->second->plan_digest() == digest) return staged->second;
-        bool higher_is_here = !decided && staged != staged_.end() && plan_order(staged->second->plan()) > plan_order(*plan);
-        for (const PreparedEntry& entry : prepared_) {
-            if (entry.step != plan->step) continue;
-            if (entry.plan_digest == digest) return fail(Errc::already_exists, "that entry is prepared");
-            higher_is_here |= !decided && plan_order(entry) > plan_order(*plan);
-        }
-        if (higher_is_here) return fail(Errc::stale, "a higher plan of that step is followed");
-    }
-    fs::path path = prepared_path({plan->step, plan->term, plan->attempt, digest, {}});
-    path += kStaged;
-    auto made = StagedEntry::create(path, plan_body, grid_, *codec_, layout_id_);
-    if (!made) return made;
-    {
-        Lock lock(mutex_);
-        auto& place = staged_[plan->step];
-        if (place) place->discard();
-        place = *made;
-    }
-    remove_prepared(plan->step, &digest);
-    return made;
-}
-
-Result<PreparedEntry> RunStore::prepare(StagedEntry& staged) {
-    const Plan& plan = staged.plan();
-    PreparedEntry entry{plan.step, plan.term, plan.attempt, staged.plan_digest(), {}};
-    auto root = staged.finish(prepared_path(entry));
-    if (!root) return fail(root.error());
-    entry.root = *root;
-    Lock lock(mutex_);
-    std::erase_if(prepared_, [&](const PreparedEntry& p) { return p.step == entry.step && p.plan_digest == entry.plan_digest; });
-    if (!entries_.contains(entry.step)) prepared_.push_back(entry);
-    return entry;
-}
-
-std::vector<PreparedEntry> RunStore::prepared() const {
-    Lock lock(mutex_);
-    return prepared_;
-}
-
-void RunStore::drop_prepared(Step step) { remove_prepared(step, nullptr); }
-
-/// Staged and prepared entries of one step, but for the plan to keep. Looks at the folder, not at the list: a file whose
-/// rename was not known to be durable is in the one only.
-void RunStore::remove_prepared(Step step, const Digest* keep_plan) {
-    std::vector<fs::path> kept;
-    {
-        Lock lock(mutex_);
-        auto is_kept = [&](const Digest& plan) { return keep_plan != nullptr && plan == *keep_plan; };
-        auto staged = staged_.find(step);
-        if (staged != staged_.end() && is_kept(staged->second->plan_digest())) {
-            const Plan& plan = staged->second->plan();
-            kept.push_back(prepared_path({step, plan.term, plan.attempt, {}, {}}));
-            kept.push_back(kept.back().string() + std::string(kStaged));
-        } else if (staged != staged_.end()) {
-            staged->second->discard();
-            staged_.erase(staged);
-        }
-        for (const PreparedEntry& entry : prepared_) {
-            if (entry.step == step && is_kept(entry.plan_digest)) kept.push_back(prepared_path(entry));
-        }
-        std::erase_if(prepared_, [&](const PreparedEntry& p) { return p.step == step && !is_kept(p.plan_digest); });
-    }
-    std::vector<fs::path> doomed;
-    std::string prefix = std::to_string(step.value) + ".";
-    for (const auto& item : fs::directory_iterator(folder_ / "prepared")) {
-        bool of_step = item.path().filename().string().starts_with(prefix);
-        if (of_step && std::find(kept.begin(), kept.end(), item.path()) == kept.end()) doomed.push_back(item.path());
-    }
-    for (const fs::path& path : doomed) {
-        ::unlink(path.c_str());
-        forget_reader(path);
-    }
-}
-
-Result<ResultPiece> RunStore::read_result(Step step, const Digest& plan_digest, PieceIndex piece) const {
-    std::shared_ptr<StagedEntry> staged;
-    std::optional<fs::path> path;
-    {
-        Lock lock(mutex_);
-        auto found = staged_.find(step);
-        if (found != staged_.end() && found->second->plan_digest() == plan_digest) staged = found->second;
-        for (const PreparedEntry& entry : prepared_) {
-            if (entry.step == step && entry.plan_digest == plan_digest) path = prepared_path(entry);
-        }
-    }
-    if (staged) return staged->read(piece);
-    auto reader = path ? cached_reader(*path) : open_entry(step);
-    if (!reader) return fail(reader.error());
-    if ((*reader)->plan_digest() != plan_digest) return fail(Errc::not_found, "no result of that plan");
-    return (*reader)->read(piece);
 }
 
 }  // namespace skerry::node

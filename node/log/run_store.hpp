@@ -1,5 +1,6 @@
 #pragma once
-// The run folder of one node: the replicated log, the state it adds up to, and what an open step needs.
+// The run folder of one node: the replicated log, the state it adds up to, and what an open step
+// needs.
 
 #include <filesystem>
 #include <functional>
@@ -45,26 +46,28 @@ struct MissingParts {
 
 /// Owns the folder (locked against a second process) and everything in it but the identity.
 ///
-///   state/{theta,m,mark}            working copies, mapped; trusted only under a mark whose digest matches
-///   decisions                       every signed decision, appended
-///   entries/<k>                     log entries;  prepared/<k>.<term>.<attempt>  the same, undecided
-///   snapshots/<k>/{theta,m,manifest}              contribution/{own,<id>}  of the open step
-///   manifest, seen, leases, progress/             see node_files.hpp
+///   state/{theta,m,mark}            working copies, mapped; trusted only under a mark whose digest
+///   matches decisions                       every signed decision, appended entries/<k> log
+///   entries;  prepared/<k>.<term>.<attempt>  the same, undecided snapshots/<k>/{theta,m,manifest}
+///   contribution/{own,<id>}  of the open step manifest, seen, leases, progress/             see
+///   node_files.hpp
 ///
-/// Threads: the store has no thread. Reading functions (`read_*`, `theta`, accessors) and the objects it hands out
-/// may be used from several worker threads at once; they guard their own bookkeeping. Functions that change the
-/// state or the log (`load_state`, `apply`, `append_decision`, `adopt_prepared`, `write_snapshot`, `prune`, `drop_*`) come from one
-/// thread at a time, and `apply`/`load_state` never while theta or momentum is being read. Nothing here is fit for
-/// the io thread: every call may wait for the disk.
+/// Threads: the store has no thread. Reading functions (`read_*`, `theta`, accessors) and the
+/// objects it hands out may be used from several worker threads at once; they guard their own
+/// bookkeeping. Functions that change the state or the log (`load_state`, `apply`,
+/// `append_decision`, `adopt_prepared`, `write_snapshot`, `prune`, `drop_*`) come from one thread
+/// at a time, and `apply`/`load_state` never while theta or momentum is being read. Nothing here is
+/// fit for the io thread: every call may wait for the disk.
 ///
-/// Errors of all functions: disk_full, io_error; digest_mismatch where bytes on disk are not what their name says
-/// (the damaged thing is then forgotten, so that it can be fetched again).
+/// Errors of all functions: disk_full, io_error; digest_mismatch where bytes on disk are not what
+/// their name says (the damaged thing is then forgotten, so that it can be fetched again).
 class RunStore {
   public:
-    /// Opens the folder, or makes it. Cuts a torn tail off `decisions`, finishes a rename that a crash interrupted,
-    /// removes temporary files. Does not touch the state yet: see load_state.
+    /// Opens the folder, or makes it. Cuts a torn tail off `decisions`, finishes a rename that a
+    /// crash interrupted, removes temporary files. Does not touch the state yet: see load_state.
     /// errors  bad_state: another process has the folder, or it belongs to another run.
-    static Result<std::unique_ptr<RunStore>> open(std::filesystem::path folder, const Manifest& manifest);
+    static Result<std::unique_ptr<RunStore>> open(std::filesystem::path folder,
+                                                  const Manifest& manifest);
     ~RunStore();
 
     const std::filesystem::path& folder() const { return folder_; }
@@ -73,43 +76,46 @@ class RunStore {
     const Codec& codec() const { return *codec_; }
     NodeFiles& files() { return files_; }
 
-    // ---- state --------------------------------------------------------------------------------------------
+    // ---- state ---------------------------------------------------------------------------------
 
-    /// k of the S_k in the mapped files; none before load_state, and after an apply that failed half-way.
+    /// k of the S_k in the mapped files; none before load_state, and after an apply that failed
+    /// half-way.
     std::optional<Step> state_step() const;
-    std::uint64_t tokens() const;              ///< committed tokens of that state
+    std::uint64_t tokens() const;  ///< committed tokens of that state
     std::span<const float> theta() const { return state_.theta(); }
     std::span<const float> momentum() const { return state_.momentum(); }
     /// Read-only descriptor of theta, for the trainer. Stays the store's; good for its life.
     int theta_descriptor() const { return state_.theta_descriptor(); }
 
-    /// Makes the mapped files S_target: from the mark if its digest matches, else from the nearest snapshot (or the
-    /// seed) and the entries after it. Rollbacks are followed.
-    /// errors  not_found: `missing_for(target)` says which decisions or entries are missing; digest_mismatch: a
+    /// Makes the mapped files S_target: from the mark if its digest matches, else from the nearest
+    /// snapshot (or the seed) and the entries after it. Rollbacks are followed. errors  not_found:
+    /// `missing_for(target)` says which decisions or entries are missing; digest_mismatch: a
     ///         damaged entry, which is set aside, so missing_for names it next time.
     Result<void> load_state(Step target);
     /// What load_state(target) would need: entries are judged by presence, not read.
     MissingParts missing_for(Step target) const;
 
-    /// S_k -> S_{k+1} with decision k and, for a commit, entry k; both must be here. The entry is verified whole, then
-    /// decoded and applied piece by piece.
-    /// errors  bad_state: the state is not S_k; not_found; digest_mismatch, malformed: the entry is damaged and set
-    ///         aside, theta and m are unchanged; internal: the state is lost (state_step() is none): load_state.
+    /// S_k -> S_{k+1} with decision k and, for a commit, entry k; both must be here. The entry is
+    /// verified whole, then decoded and applied piece by piece. errors  bad_state: the state is not
+    /// S_k; not_found; digest_mismatch, malformed: the entry is damaged and set
+    ///         aside, theta and m are unchanged; internal: the state is lost (state_step() is
+    ///         none): load_state.
     Result<void> apply(Step k);
 
-    /// Digest of the state in the mapped files; reads all of it once. Also writes the mark, after which a restart
-    /// finds the state without a replay. Must not overlap apply.
+    /// Digest of the state in the mapped files; reads all of it once. Also writes the mark, after
+    /// which a restart finds the state without a replay. Must not overlap apply.
     Result<Digest> digest_state();
 
-    // ---- decisions and entries ----------------------------------------------------------------------------
+    // ---- decisions and entries -----------------------------------------------------------------
 
     /// For the thread that appends.
     const DecisionLog& decisions() const { return decisions_; }
-    /// Appends decision k = decisions().next(), fsynced. `chain` is checked: h_after must follow from h_k.
-    /// Signatures are the caller's to check. errors  stale: not the next one; digest_mismatch: wrong chain.
+    /// Appends decision k = decisions().next(), fsynced. `chain` is checked: h_after must follow
+    /// from h_k. Signatures are the caller's to check. errors  stale: not the next one;
+    /// digest_mismatch: wrong chain.
     Result<void> append_decision(const SignedDecision& decision);
-    /// Renames the prepared entry with the decided root into the log and deletes other prepared ones of that step.
-    /// False if none has it (or the kind has no entry): fetch it.
+    /// Renames the prepared entry with the decided root into the log and deletes other prepared
+    /// ones of that step. False if none has it (or the kind has no entry): fetch it.
     Result<bool> adopt_prepared(Step k);
 
     /// First step at or above `from` whose decision, or entry, is not on this disk: log_synced_to.
@@ -119,9 +125,10 @@ class RunStore {
     Result<void> verify_entry(Step k);
     std::optional<Step> oldest_entry() const;
 
-    /// Opens a staged entry for a plan (canonical body). An older staged or prepared one of a *lower* plan of the same step
-    /// is dropped once this one is made; a second call with the same plan gives the same object.
-    /// errors  stale: a higher plan of this step was staged before; already_exists: the entry is in the log.
+    /// Opens a staged entry for a plan (canonical body). An older staged or prepared one of a
+    /// *lower* plan of the same step is dropped once this one is made; a second call with the same
+    /// plan gives the same object. errors  stale: a higher plan of this step was staged before;
+    /// already_exists: the entry is in the log.
     Result<std::shared_ptr<StagedEntry>> stage_entry(ByteSpan plan_body);
     /// Everything there is: fsync, root, rename to prepared/. The staged object stays readable.
     /// errors  bad_state: pieces are missing.
@@ -133,11 +140,13 @@ class RunStore {
     /// Result piece of a staged, prepared or decided entry. errors  not_found.
     Result<ResultPiece> read_result(Step step, const Digest& plan_digest, PieceIndex piece) const;
 
-    // ---- contributions of the open step -------------------------------------------------------------------
+    // ---- contributions of the open step --------------------------------------------------------
 
-    /// Starts encoding my delta against theta; see ContributionWriter. Replaces my earlier one only when finished.
+    /// Starts encoding my delta against theta; see ContributionWriter. Replaces my earlier one only
+    /// when finished.
     Result<std::unique_ptr<ContributionWriter>> begin_contribution(Step step);
-    /// Ends it: `ready` with contribution id and norm filled in, kept beside the chunks for a restart.
+    /// Ends it: `ready` with contribution id and norm filled in, kept beside the chunks for a
+    /// restart.
     Result<ReadyState> finish_contribution(ContributionWriter& writer, ReadyState ready);
     /// My frozen contribution, also from before a restart (its chunks were verified then).
     std::optional<ReadyState> own_contribution() const;
@@ -147,34 +156,40 @@ class RunStore {
     /// What was gathered, also before a restart.
     std::vector<std::shared_ptr<GatheredContribution>> gathered() const;
     /// Piece with proof, of my own or a gathered contribution. errors  not_found.
-    Result<ContributionPiece> read_contribution(Step step, const Digest& contribution, PieceIndex piece) const;
+    Result<ContributionPiece> read_contribution(Step step, const Digest& contribution,
+                                                PieceIndex piece) const;
     /// Whether read_contribution would find it.
     bool has_contribution(Step step, const Digest& contribution, PieceIndex piece) const;
     /// Removes contributions of steps below `step` (all decided), my own included.
     void drop_contributions(Step step);
     void drop_own_contribution();
 
-    /// An owner's work for one piece: mean over the plan's participants in order, encoded once, staged under the
-    /// signature that `sign` gives for its leaf. All contributions must be here: not_found otherwise.
-    Result<void> reduce(StagedEntry& staged, PieceIndex piece, const std::function<Signature(const Digest& leaf)>& sign);
+    /// An owner's work for one piece: mean over the plan's participants in order, encoded once,
+    /// staged under the signature that `sign` gives for its leaf. All contributions must be here:
+    /// not_found otherwise.
+    Result<void> reduce(StagedEntry& staged, PieceIndex piece,
+                        const std::function<Signature(const Digest& leaf)>& sign);
 
-    // ---- snapshots, blocks, retention ---------------------------------------------------------------------
+    // ---- snapshots, blocks, retention ----------------------------------------------------------
 
-    /// Writes S_{state_step()} from the mapped files; nothing is copied in memory. Ok if it exists already.
+    /// Writes S_{state_step()} from the mapped files; nothing is copied in memory. Ok if it exists
+    /// already.
     Result<SnapshotInfo> write_snapshot();
     /// Complete snapshots, ascending by step.
     std::vector<SnapshotInfo> snapshots() const;
     /// Reads all of it. A damaged one is removed: digest_mismatch.
     Result<void> verify_snapshot(Step step);
 
-    /// A block by hash: leaf of a kept snapshot, root of a snapshot's part (gives the leaf list; of one piece root and
-    /// leaf are the same, and it gives the piece), state digest (gives StateRoots); and of step `object.step` the root
-    /// of the entry (leaf list) or the plan digest (plan body). With a zero id: the StateRoots of snapshot `step`.
-    /// errors  not_found; digest_mismatch: damaged here (a damaged snapshot is then forgotten).
+    /// A block by hash: leaf of a kept snapshot, root of a snapshot's part (gives the leaf list; of
+    /// one piece root and leaf are the same, and it gives the piece), state digest (gives
+    /// StateRoots); and of step `object.step` the root of the entry (leaf list) or the plan digest
+    /// (plan body). With a zero id: the StateRoots of snapshot `step`. errors  not_found;
+    /// digest_mismatch: damaged here (a damaged snapshot is then forgotten).
     Result<Bytes> read_block(const ObjectRef& object);
 
     /// Opens (or resumes) the fetch of S_step from peers.
-    Result<std::unique_ptr<SnapshotFetch>> fetch_snapshot(Step step, const Digest& state_digest, ByteSpan state_roots);
+    Result<std::unique_ptr<SnapshotFetch>> fetch_snapshot(Step step, const Digest& state_digest,
+                                                          ByteSpan state_roots);
     /// Fetched whole: takes its place among the snapshots.
     Result<SnapshotInfo> adopt_snapshot(SnapshotFetch& fetch);
 
@@ -233,8 +248,9 @@ class RunStore {
     FolderLock lock_;
     StateFiles state_;
 
-    /// Guards everything below: bookkeeping that the disk and codec threads share. Held for moments, but for the
-    /// fsync of a decision record. The bytes themselves are read and written outside it.
+    /// Guards everything below: bookkeeping that the disk and codec threads share. Held for
+    /// moments, but for the fsync of a decision record. The bytes themselves are read and written
+    /// outside it.
     mutable std::mutex mutex_;
     DecisionLog decisions_;
     std::optional<Step> state_step_;

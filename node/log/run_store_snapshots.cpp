@@ -24,7 +24,8 @@ std::shared_ptr<const Snapshot> RunStore::find_snapshot(Step step) const {
 }
 
 void RunStore::set_snapshot_aside(Step k) {
-    log_error("log.snapshot_damaged", {{"step", std::to_string(k.value)}, {"folder", snapshot_path(k).string()}});
+    log_error("log.snapshot_damaged",
+              {{"step", std::to_string(k.value)}, {"folder", snapshot_path(k).string()}});
     auto removed = remove_tree(snapshot_path(k));
     if (!removed) log_warn("log.cannot_remove", {{"why", removed.error().detail}});
     Lock lock(mutex_);
@@ -32,7 +33,8 @@ void RunStore::set_snapshot_aside(Step k) {
     index_snapshots();
 }
 
-/// Later snapshots win: they stay longest. A leaf wins over a root, so that of one piece the hash gives the piece.
+/// Later snapshots win: they stay longest. A leaf wins over a root, so that of one piece the hash
+/// gives the piece.
 void RunStore::index_snapshots() {
     blocks_.clear();
     for (const auto& [step, snapshot] : snapshots_) {
@@ -56,7 +58,8 @@ Result<SnapshotInfo> RunStore::write_snapshot() {
     std::optional<Digest> known_digest;
     {
         Lock lock(mutex_);
-        if (*step > decisions_.next()) return fail(Errc::bad_state, "decisions of that state are missing");
+        if (*step > decisions_.next())
+            return fail(Errc::bad_state, "decisions of that state are missing");
         h = decisions_.chain(*step);
         if (last_digest_ && last_digest_->first == *step) known_digest = last_digest_->second;
     }
@@ -93,7 +96,7 @@ Result<void> RunStore::verify_snapshot(Step step) {
     return verified;
 }
 
-// ---- blocks -------------------------------------------------------------------------------------------------------
+// ---- blocks ------------------------------------------------------------------------------------
 
 Result<Bytes> RunStore::read_snapshot_block(const BlockPlace& place) const {
     auto snapshot = find_snapshot(place.snapshot);
@@ -109,12 +112,15 @@ Result<Bytes> RunStore::read_block(const ObjectRef& object) {
     {
         Lock lock(mutex_);
         auto found = blocks_.find(object.id);
-        if (object.id.is_zero() && snapshots_.contains(object.step)) place = BlockPlace{object.step, BlockPart::roots, {}};
-        else if (found != blocks_.end()) place = found->second;
+        if (object.id.is_zero() && snapshots_.contains(object.step))
+            place = BlockPlace{object.step, BlockPart::roots, {}};
+        else if (found != blocks_.end())
+            place = found->second;
     }
     if (place) {
         auto block = read_snapshot_block(*place);
-        if (!block && block.error().code == Errc::digest_mismatch) set_snapshot_aside(place->snapshot);
+        if (!block && block.error().code == Errc::digest_mismatch)
+            set_snapshot_aside(place->snapshot);
         return block;
     }
     auto decided = row(object.step);
@@ -126,9 +132,11 @@ Result<Bytes> RunStore::read_block(const ObjectRef& object) {
     return is_plan ? (*entry)->plan_body() : to_leaf_list((*entry)->leaves());
 }
 
-// ---- fetched snapshots --------------------------------------------------------------------------------------------
+// ---- fetched snapshots -------------------------------------------------------------------------
 
-Result<std::unique_ptr<SnapshotFetch>> RunStore::fetch_snapshot(Step step, const Digest& state_digest, ByteSpan state_roots) {
+Result<std::unique_ptr<SnapshotFetch>> RunStore::fetch_snapshot(Step step,
+                                                                const Digest& state_digest,
+                                                                ByteSpan state_roots) {
     fs::path folder = snapshot_path(step);
     folder += ".fetch";
     return SnapshotFetch::open(folder, step, state_digest, state_roots, grid_);
@@ -140,13 +148,18 @@ Result<SnapshotInfo> RunStore::adopt_snapshot(SnapshotFetch& fetch) {
     Digest h;
     {
         Lock lock(mutex_);
-        if (step < first_ || step > decisions_.next()) return fail(Errc::bad_state, "decisions below that snapshot are missing");
+        if (step < first_ || step > decisions_.next())
+            return fail(Errc::bad_state, "decisions below that snapshot are missing");
         h = decisions_.chain(step);
-        if (step > first_ && decisions_.row(Step{step.value - 1})->tokens_after != fetch.roots().tokens)
-            return fail(Errc::digest_mismatch, "a snapshot whose tokens are not those of the decision");
+        if (step > first_ &&
+            decisions_.row(Step{step.value - 1})->tokens_after != fetch.roots().tokens)
+            return fail(Errc::digest_mismatch,
+                        "a snapshot whose tokens are not those of the decision");
     }
     auto done = fetch.sync();
-    if (done) done = write_snapshot_manifest(fetch.folder(), run_digest_, step, h, fetch.roots().tokens, fetch.leaves());
+    if (done)
+        done = write_snapshot_manifest(fetch.folder(), run_digest_, step, h, fetch.roots().tokens,
+                                       fetch.leaves());
     for (const char* name : {"theta.leaves", "m.leaves"}) {
         if (done) done = remove_tree(fetch.folder() / name);
     }
@@ -160,7 +173,7 @@ Result<SnapshotInfo> RunStore::adopt_snapshot(SnapshotFetch& fetch) {
     return info;
 }
 
-// ---- retention ----------------------------------------------------------------------------------------------------
+// ---- retention ---------------------------------------------------------------------------------
 
 std::uint64_t RunStore::disk_bytes() const { return bytes_under(folder_); }
 
@@ -172,7 +185,8 @@ Result<PruneReport> RunStore::prune(Step floor, std::span<const Step> pins) {
         for (const auto& item : snapshots_) input.snapshots.push_back({item.first, 0});
         for (Step step : entries_) input.entries.push_back({step, 0});
     }
-    for (StoredItem& item : input.snapshots) counted += item.bytes = bytes_under(snapshot_path(item.step));
+    for (StoredItem& item : input.snapshots)
+        counted += item.bytes = bytes_under(snapshot_path(item.step));
     for (StoredItem& item : input.entries) counted += item.bytes = bytes_of(entry_path(item.step));
     PruneReport report;
     report.bytes_before = disk_bytes();

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "node/log/run_store.hpp"
 #include "node/log/replay.hpp"
+#include "node/log/run_store.hpp"
 #include "protocol/base/log.hpp"
 
 namespace skerry::node {
@@ -26,32 +26,39 @@ std::uint64_t RunStore::tokens() const {
     return tokens_;
 }
 
-/// Walks back from `target` to something that holds a whole state. A rollback at step k means that S_{k+1} is S_j, so
-/// the walk goes on at j.
+/// Walks back from `target` to something that holds a whole state. A rollback at step k means that
+/// S_{k+1} is S_j, so the walk goes on at j.
 RunStore::Route RunStore::route_to(Step target) const {
     Route route;
     Lock lock(mutex_);
     for (Step at = target;;) {
         route.base = at;
-        if (state_step_ == at) route.start = Route::Start::current;
-        else if (snapshots_.contains(at)) route.start = Route::Start::snapshot;
-        else if (at == first_ && seeded_) route.start = Route::Start::seed;
+        if (state_step_ == at)
+            route.start = Route::Start::current;
+        else if (snapshots_.contains(at))
+            route.start = Route::Start::snapshot;
+        else if (at == first_ && seeded_)
+            route.start = Route::Start::seed;
         if (route.start != Route::Start::none) break;
         const DecisionRow* found = at > first_ ? decisions_.row(Step{at.value - 1}) : nullptr;
         if (found == nullptr) {
-            if (at > first_) route.missing.decisions_from = decisions_.next();
-            else route.missing.base = true;
+            if (at > first_)
+                route.missing.decisions_from = decisions_.next();
+            else
+                route.missing.base = true;
             break;
         }
         if (found->kind == EntryKind::rollback) {
-            if (found->rollback_to >= at) {  // cannot be decided; keeps a hostile record from looping us
+            if (found->rollback_to >=
+                at) {  // cannot be decided; keeps a hostile record from looping us
                 route.missing.base = true;
                 break;
             }
             at = found->rollback_to;
             continue;
         }
-        if (found->kind == EntryKind::commit && !entries_.contains(found->step)) route.missing.entries.push_back(found->step);
+        if (found->kind == EntryKind::commit && !entries_.contains(found->step))
+            route.missing.entries.push_back(found->step);
         route.steps.push_back(*found);
         at = found->step;
     }
@@ -91,7 +98,9 @@ Result<void> RunStore::start_from(const Route& route) {
         fill_initial_state(manifest_, grid_, state_);
     } else {
         auto snapshot = find_snapshot(route.base);
-        if (!snapshot) return fail(Errc::not_found, "snapshot " + std::to_string(route.base.value) + " went away");
+        if (!snapshot)
+            return fail(Errc::not_found,
+                        "snapshot " + std::to_string(route.base.value) + " went away");
         auto loaded = snapshot->load_into(state_);
         if (!loaded) {
             if (loaded.error().code == Errc::digest_mismatch) set_snapshot_aside(route.base);
@@ -111,10 +120,12 @@ Result<void> RunStore::load_state(Step target) {
     for (;;) {
         Route route = route_to(target);
         if (!route.missing.nothing())
-            return fail(Errc::not_found, "S_" + std::to_string(target.value) + " cannot be built from this disk");
+            return fail(Errc::not_found,
+                        "S_" + std::to_string(target.value) + " cannot be built from this disk");
         auto started = start_from(route);
         if (!started) {
-            bool other_way = started.error().code == Errc::digest_mismatch || started.error().code == Errc::not_found;
+            bool other_way = started.error().code == Errc::digest_mismatch ||
+                             started.error().code == Errc::not_found;
             if (other_way) continue;  // that snapshot is gone now; an older one may do
             return started;
         }
@@ -134,7 +145,8 @@ Result<void> RunStore::apply(Step k) {
     if (state_step() != k)
         return fail(Errc::bad_state, "the state is not S_" + std::to_string(k.value));
     auto decided = row(k);
-    if (!decided) return fail(Errc::not_found, "step " + std::to_string(k.value) + " is not decided here");
+    if (!decided)
+        return fail(Errc::not_found, "step " + std::to_string(k.value) + " is not decided here");
     if (decided->kind == EntryKind::rollback) return load_state(k.next());
     return apply_row(*decided);
 }
@@ -148,7 +160,8 @@ Result<void> RunStore::apply_row(const DecisionRow& decided) {
         if (opened) whole = (*opened)->verify();
         if (!opened || !whole) {
             Error error = opened ? whole.error() : opened.error();
-            if (error.code == Errc::digest_mismatch || error.code == Errc::malformed) set_entry_aside(k);
+            if (error.code == Errc::digest_mismatch || error.code == Errc::malformed)
+                set_entry_aside(k);
             return fail(std::move(error));
         }
         entry = *opened;

@@ -53,23 +53,28 @@ Result<ReadyState> parse_ready(ByteSpan payload) {
 
 ContributionForm RunStore::form_for(Step step) const { return {grid_, codec_, layout_id_, step}; }
 
-// ---- my own -------------------------------------------------------------------------------------------------------
+// ---- my own ------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<ContributionWriter>> RunStore::begin_contribution(Step step) {
     if (state_step() != step)
         return fail(Errc::bad_state, "the state is not S_" + std::to_string(step.value));
-    return ContributionWriter::create(folder_ / "contribution" / "own.part", form_for(step), state_.theta());
+    return ContributionWriter::create(folder_ / "contribution" / "own.part", form_for(step),
+                                      state_.theta());
 }
 
 Result<ReadyState> RunStore::finish_contribution(ContributionWriter& writer, ReadyState ready) {
-    if (!writer.complete()) return fail(Errc::bad_state, "weights are missing from " + std::to_string(writer.next_element()));
+    if (!writer.complete())
+        return fail(Errc::bad_state,
+                    "weights are missing from " + std::to_string(writer.next_element()));
     ready.step = writer.form().step;
     ready.contribution = merkle_root(writer.leaves());
     ready.norm = writer.norm();
     ready.finite = true;
     fs::path path = folder_ / "contribution" / "own";
-    if (::rename(writer.path().c_str(), path.c_str()) != 0) return fail(file_error("rename", writer.path()));
-    auto recorded = write_sealed(folder_ / "contribution" / "own.ready", kReadyTag, ready_bytes(ready));
+    if (::rename(writer.path().c_str(), path.c_str()) != 0)
+        return fail(file_error("rename", writer.path()));
+    auto recorded =
+        write_sealed(folder_ / "contribution" / "own.ready", kReadyTag, ready_bytes(ready));
     if (!recorded) return fail(recorded.error());
     auto own = OwnContribution::open(path, writer.form(), ready, writer.leaves());
     if (!own) return fail(own.error());
@@ -86,28 +91,32 @@ std::optional<ReadyState> RunStore::own_contribution() const {
 void RunStore::drop_own_contribution() {
     Lock lock(mutex_);
     own_.reset();
-    for (const char* name : {"own", "own.ready"}) ::unlink((folder_ / "contribution" / name).c_str());
+    for (const char* name : {"own", "own.ready"})
+        ::unlink((folder_ / "contribution" / name).c_str());
 }
 
-// ---- pieces of others ---------------------------------------------------------------------------------------------
+// ---- pieces of others --------------------------------------------------------------------------
 
 /// Files are "<step>.<id>"; what a crash left is verified piece by piece.
 void RunStore::find_contributions() {
     std::vector<fs::path> paths;
-    for (const auto& item : fs::directory_iterator(folder_ / "contribution")) paths.push_back(item.path());
+    for (const auto& item : fs::directory_iterator(folder_ / "contribution"))
+        paths.push_back(item.path());
     for (const fs::path& path : paths) {
         std::string name = path.filename().string();
         if (name.starts_with("own")) continue;
         auto dot = name.find('.');
         auto step = parse_number(std::string_view(name).substr(0, dot));
-        auto id = parse_fixed_hex<Digest>(dot == std::string::npos ? "" : std::string_view(name).substr(dot + 1));
+        auto id = parse_fixed_hex<Digest>(
+            dot == std::string::npos ? "" : std::string_view(name).substr(dot + 1));
         if (!step || !id || !gather(Step{*step}, *id)) ::unlink(path.c_str());
     }
     auto record = read_sealed(folder_ / "contribution" / "own.ready", kReadyTag, 1 << 20);
     if (!record) return;
     auto ready = parse_ready(*record);
     if (!ready) return;
-    auto own = OwnContribution::open(folder_ / "contribution" / "own", form_for(ready->step), *ready, {});
+    auto own =
+        OwnContribution::open(folder_ / "contribution" / "own", form_for(ready->step), *ready, {});
     if (own) {
         own_ = *own;
     } else {
@@ -116,12 +125,14 @@ void RunStore::find_contributions() {
     }
 }
 
-Result<std::shared_ptr<GatheredContribution>> RunStore::gather(Step step, const Digest& contribution) {
+Result<std::shared_ptr<GatheredContribution>> RunStore::gather(Step step,
+                                                               const Digest& contribution) {
     std::pair key(step, contribution);
     Lock lock(mutex_);
     auto found = gathered_.find(key);
     if (found != gathered_.end()) return found->second;
-    fs::path path = folder_ / "contribution" / (std::to_string(step.value) + "." + contribution.hex());
+    fs::path path =
+        folder_ / "contribution" / (std::to_string(step.value) + "." + contribution.hex());
     auto opened = GatheredContribution::open(path, form_for(step), contribution);
     if (opened) gathered_[key] = *opened;
     return opened;
@@ -134,12 +145,14 @@ std::vector<std::shared_ptr<GatheredContribution>> RunStore::gathered() const {
     return out;
 }
 
-Result<ContributionPiece> RunStore::read_contribution(Step step, const Digest& contribution, PieceIndex piece) const {
+Result<ContributionPiece> RunStore::read_contribution(Step step, const Digest& contribution,
+                                                      PieceIndex piece) const {
     std::shared_ptr<const OwnContribution> own;
     std::shared_ptr<GatheredContribution> gathered;
     {
         Lock lock(mutex_);
-        if (own_ && own_->ready().step == step && own_->ready().contribution == contribution) own = own_;
+        if (own_ && own_->ready().step == step && own_->ready().contribution == contribution)
+            own = own_;
         auto found = gathered_.find(std::pair(step, contribution));
         if (found != gathered_.end()) gathered = found->second;
     }
@@ -150,7 +163,8 @@ Result<ContributionPiece> RunStore::read_contribution(Step step, const Digest& c
 
 bool RunStore::has_contribution(Step step, const Digest& contribution, PieceIndex piece) const {
     Lock lock(mutex_);
-    if (own_ && own_->ready().step == step && own_->ready().contribution == contribution) return piece.value < grid_.count();
+    if (own_ && own_->ready().step == step && own_->ready().contribution == contribution)
+        return piece.value < grid_.count();
     auto found = gathered_.find(std::pair(step, contribution));
     return found != gathered_.end() && found->second->has(piece);
 }
@@ -162,17 +176,21 @@ void RunStore::drop_contributions(Step step) {
         own_too = own_ && own_->ready().step < step;
         std::erase_if(gathered_, [&](const auto& item) {
             if (item.first.first >= step) return false;
-            ::unlink((folder_ / "contribution" / (std::to_string(item.first.first.value) + "." + item.first.second.hex())).c_str());
+            ::unlink((folder_ / "contribution" /
+                      (std::to_string(item.first.first.value) + "." + item.first.second.hex()))
+                         .c_str());
             return true;
         });
     }
     if (own_too) drop_own_contribution();
 }
 
-// ---- reduction ----------------------------------------------------------------------------------------------------
+// ---- reduction ---------------------------------------------------------------------------------
 
-Result<void> RunStore::reduce(StagedEntry& staged, PieceIndex piece, const std::function<Signature(const Digest&)>& sign) {
-    if (piece.value >= grid_.count()) return fail(Errc::not_found, "no piece " + std::to_string(piece.value));
+Result<void> RunStore::reduce(StagedEntry& staged, PieceIndex piece,
+                              const std::function<Signature(const Digest&)>& sign) {
+    if (piece.value >= grid_.count())
+        return fail(Errc::not_found, "no piece " + std::to_string(piece.value));
     const Plan& plan = staged.plan();
     MeanBuilder mean(grid_.size(piece));
     for (const Participant& participant : plan.participants) {
@@ -182,7 +200,8 @@ Result<void> RunStore::reduce(StagedEntry& staged, PieceIndex piece, const std::
     }
     if (mean.total_weight() == 0) return fail(Errc::malformed, "a plan of no weight");
     Bytes chunk(chunk_bytes(codec_->id(), grid_.size(piece)));
-    auto encoded = codec_->encode(chunk_place(layout_id_, grid_, plan.step, piece), mean.finish(), chunk);
+    auto encoded =
+        codec_->encode(chunk_place(layout_id_, grid_, plan.step, piece), mean.finish(), chunk);
     if (!encoded) return encoded;
     return staged.put(piece, chunk, sign(merkle_leaf(chunk)));
 }

@@ -17,7 +17,8 @@ ByteSpan raw(std::span<const float> values) {
 }
 
 /// Writes one part from the mapped file, straight from the page cache, and hashes what it writes.
-Result<std::vector<Digest>> write_part(const fs::path& path, const PieceGrid& grid, std::span<const float> values) {
+Result<std::vector<Digest>> write_part(const fs::path& path, const PieceGrid& grid,
+                                       std::span<const float> values) {
     auto file = File::create(path);
     if (!file) return fail(file.error());
     std::vector<Digest> leaves;
@@ -34,7 +35,8 @@ Result<std::vector<Digest>> write_part(const fs::path& path, const PieceGrid& gr
 }
 
 Result<std::vector<Digest>> read_leaves(ByteReader& r, const PieceGrid& grid) {
-    if (r.count(kMaxPieces) != grid.count()) return fail(Errc::malformed, "a snapshot of another grid");
+    if (r.count(kMaxPieces) != grid.count())
+        return fail(Errc::malformed, "a snapshot of another grid");
     std::vector<Digest> leaves(grid.count());
     for (Digest& leaf : leaves) leaf = r.fixed<Digest>();
     return leaves;
@@ -42,8 +44,9 @@ Result<std::vector<Digest>> read_leaves(ByteReader& r, const PieceGrid& grid) {
 
 }  // namespace
 
-Result<void> write_snapshot_manifest(const fs::path& folder, const Digest& run_digest, Step step, const Digest& h,
-                                     std::uint64_t tokens, const StateLeaves& leaves) {
+Result<void> write_snapshot_manifest(const fs::path& folder, const Digest& run_digest, Step step,
+                                     const Digest& h, std::uint64_t tokens,
+                                     const StateLeaves& leaves) {
     ByteWriter w;
     w.id(run_digest);
     w.id(step);
@@ -56,8 +59,9 @@ Result<void> write_snapshot_manifest(const fs::path& folder, const Digest& run_d
     return write_sealed(folder / "manifest", kManifestTag, w.view());
 }
 
-Result<SnapshotInfo> write_snapshot_folder(const fs::path& folder, const Digest& run_digest, const PieceGrid& grid,
-                                           const StateFiles& files, Step step, const Digest& h, std::uint64_t tokens) {
+Result<SnapshotInfo> write_snapshot_folder(const fs::path& folder, const Digest& run_digest,
+                                           const PieceGrid& grid, const StateFiles& files,
+                                           Step step, const Digest& h, std::uint64_t tokens) {
     auto cleared = remove_tree(folder);
     if (cleared) cleared = make_folder(folder);
     if (!cleared) return fail(cleared.error());
@@ -77,7 +81,8 @@ Result<SnapshotInfo> write_snapshot_folder(const fs::path& folder, const Digest&
     return info;
 }
 
-Result<Snapshot> Snapshot::open(const fs::path& folder, const Digest& run_digest, const PieceGrid& grid) {
+Result<Snapshot> Snapshot::open(const fs::path& folder, const Digest& run_digest,
+                                const PieceGrid& grid) {
     auto payload = read_sealed(folder / "manifest", kManifestTag, kMaxManifest);
     if (!payload) return fail(payload.error());
     ByteReader r(*payload);
@@ -87,12 +92,14 @@ Result<Snapshot> Snapshot::open(const fs::path& folder, const Digest& run_digest
     out.info_.step = r.strong<Step>();
     out.info_.h = r.fixed<Digest>();
     std::uint64_t tokens = r.u64();
-    if (!r.ok() || !same_run) return fail(Errc::malformed, folder.string() + " is a snapshot of another run");
+    if (!r.ok() || !same_run)
+        return fail(Errc::malformed, folder.string() + " is a snapshot of another run");
     auto theta = read_leaves(r, grid);
     if (!theta) return fail(theta.error());
     auto momentum = read_leaves(r, grid);
     if (!momentum) return fail(momentum.error());
-    if (!r.ok() || !r.at_end()) return fail(Errc::malformed, folder.string() + ": manifest does not fit");
+    if (!r.ok() || !r.at_end())
+        return fail(Errc::malformed, folder.string() + ": manifest does not fit");
     out.leaves_ = {std::move(*theta), std::move(*momentum)};
     out.info_.roots = out.leaves_.roots(tokens);
     out.info_.state_digest = digest_of(out.info_.roots);
@@ -107,13 +114,16 @@ Result<Snapshot> Snapshot::open(const fs::path& folder, const Digest& run_digest
     return out;
 }
 
-Result<Bytes> Snapshot::read(const File& file, const std::vector<Digest>& leaves, PieceIndex piece) const {
-    if (piece.value >= grid_.count()) return fail(Errc::not_found, "no piece " + std::to_string(piece.value));
+Result<Bytes> Snapshot::read(const File& file, const std::vector<Digest>& leaves,
+                             PieceIndex piece) const {
+    if (piece.value >= grid_.count())
+        return fail(Errc::not_found, "no piece " + std::to_string(piece.value));
     Bytes out(std::size_t{grid_.size(piece)} * sizeof(float));
     auto read = file.read_at(grid_.first(piece) * sizeof(float), out);
     if (!read) return fail(Errc::digest_mismatch, read.error().detail);
     if (merkle_leaf(out) != leaves[piece.value])
-        return fail(Errc::digest_mismatch, file.path().string() + ": piece " + std::to_string(piece.value) + " is damaged");
+        return fail(Errc::digest_mismatch, file.path().string() + ": piece " +
+                                               std::to_string(piece.value) + " is damaged");
     return out;
 }
 
@@ -135,7 +145,8 @@ Result<void> Snapshot::load_into(const StateFiles& files) const {
         std::memcpy(files.theta().data() + grid_.first(piece), theta->data(), theta->size());
         auto momentum = read_momentum(piece);
         if (!momentum) return fail(momentum.error());
-        std::memcpy(files.momentum().data() + grid_.first(piece), momentum->data(), momentum->size());
+        std::memcpy(files.momentum().data() + grid_.first(piece), momentum->data(),
+                    momentum->size());
     }
     return {};
 }

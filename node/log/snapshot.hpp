@@ -19,13 +19,16 @@ struct SnapshotInfo {
 class Snapshot {
   public:
     /// errors  not_found; malformed, digest_mismatch: damaged manifest, or of another run.
-    static Result<Snapshot> open(const fs::path& folder, const Digest& run_digest, const PieceGrid& grid);
+    static Result<Snapshot> open(const fs::path& folder, const Digest& run_digest,
+                                 const PieceGrid& grid);
 
     const SnapshotInfo& info() const { return info_; }
     const StateLeaves& leaves() const { return leaves_; }
     /// Raw float32 of a piece. errors  digest_mismatch, not_found.
     Result<Bytes> read_theta(PieceIndex piece) const { return read(theta_, leaves_.theta, piece); }
-    Result<Bytes> read_momentum(PieceIndex piece) const { return read(momentum_, leaves_.m, piece); }
+    Result<Bytes> read_momentum(PieceIndex piece) const {
+        return read(momentum_, leaves_.m, piece);
+    }
     Result<void> verify() const;
     /// Copies the state into the working files, piece by piece, verified.
     Result<void> load_into(const StateFiles& files) const;
@@ -40,13 +43,14 @@ class Snapshot {
     File momentum_;
 };
 
-/// Writes theta and m of the mapped files to `folder` (made, not yet its final name) and seals it with the manifest.
-/// errors  disk_full, io_error; bad_state: the state changed under the writer.
-Result<SnapshotInfo> write_snapshot_folder(const fs::path& folder, const Digest& run_digest, const PieceGrid& grid,
-                                           const StateFiles& files, Step step, const Digest& h,
-                                           std::uint64_t tokens);
+/// Writes theta and m of the mapped files to `folder` (made, not yet its final name) and seals it
+/// with the manifest. errors  disk_full, io_error; bad_state: the state changed under the writer.
+Result<SnapshotInfo> write_snapshot_folder(const fs::path& folder, const Digest& run_digest,
+                                           const PieceGrid& grid, const StateFiles& files,
+                                           Step step, const Digest& h, std::uint64_t tokens);
 /// The manifest alone, for a folder whose theta and m are complete and synced.
-Result<void> write_snapshot_manifest(const fs::path& folder, const Digest& run_digest, Step step, const Digest& h,
-                                     std::uint64_t tokens, const StateLeaves& leaves);
+Result<void> write_snapshot_manifest(const fs::path& folder, const Digest& run_digest, Step step,
+                                     const Digest& h, std::uint64_t tokens,
+                                     const StateLeaves& leaves);
 
 }  // namespace skerry::node

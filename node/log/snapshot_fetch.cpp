@@ -6,11 +6,14 @@
 
 namespace skerry::node {
 
-Result<std::unique_ptr<SnapshotFetch>> SnapshotFetch::open(const fs::path& folder, Step step, const Digest& state_digest,
-                                                           ByteSpan state_roots, const PieceGrid& grid) {
+Result<std::unique_ptr<SnapshotFetch>> SnapshotFetch::open(const fs::path& folder, Step step,
+                                                           const Digest& state_digest,
+                                                           ByteSpan state_roots,
+                                                           const PieceGrid& grid) {
     auto roots = parse_state_roots(state_roots);
     if (!roots) return fail(Errc::digest_mismatch, roots.error().detail);
-    if (digest_of(*roots) != state_digest) return fail(Errc::digest_mismatch, "roots of another state");
+    if (digest_of(*roots) != state_digest)
+        return fail(Errc::digest_mismatch, "roots of another state");
     auto made = make_folder(folder);
     if (!made) return fail(made.error());
 
@@ -30,9 +33,11 @@ Result<std::unique_ptr<SnapshotFetch>> SnapshotFetch::open(const fs::path& folde
     return fetch;
 }
 
-/// What an earlier process fetched: the leaf list if it gives the root, and every piece that gives its leaf.
+/// What an earlier process fetched: the leaf list if it gives the root, and every piece that gives
+/// its leaf.
 void SnapshotFetch::recover(Part& part, const char* name) {
-    std::vector<Digest> leaves{part.root};  // of one piece the root is the leaf, and there is no list to ask for
+    std::vector<Digest> leaves{
+        part.root};  // of one piece the root is the leaf, and there is no list to ask for
     if (grid_.count() > 1) {
         auto list = read_whole(folder_ / name, std::uint64_t{grid_.count()} * Digest::size());
         if (!list) return;
@@ -69,7 +74,8 @@ std::vector<Digest> SnapshotFetch::wanted(std::size_t count) const {
         for (std::size_t p = 0; p < part->here.size() && out.size() < count; ++p) {
             const Digest& leaf = (*part->leaves)[p];
             // Equal pieces (the zeros of a young m) have one hash and are asked for once.
-            if (!part->here[p] && std::find(out.begin(), out.end(), leaf) == out.end()) out.push_back(leaf);
+            if (!part->here[p] && std::find(out.begin(), out.end(), leaf) == out.end())
+                out.push_back(leaf);
         }
     }
     return out;
@@ -77,9 +83,10 @@ std::vector<Digest> SnapshotFetch::wanted(std::size_t count) const {
 
 Result<bool> SnapshotFetch::put(const Digest& hash, ByteSpan block) {
     bool stored = false;
-    for (auto [part, name] : {std::pair{&theta_, "theta.leaves"}, std::pair{&momentum_, "m.leaves"}}) {
+    for (auto [part, name] :
+         {std::pair{&theta_, "theta.leaves"}, std::pair{&momentum_, "m.leaves"}}) {
         auto done = part->leaves->empty() && part->root == hash ? put_leaves(*part, name, block)
-                                                                 : put_piece(*part, hash, block);
+                                                                : put_piece(*part, hash, block);
         if (!done) return done;
         stored = stored || *done;
     }
@@ -102,7 +109,8 @@ Result<bool> SnapshotFetch::put_piece(Part& part, const Digest& hash, ByteSpan b
     for (std::uint32_t p = 0; p < part.here.size(); ++p) {
         PieceIndex piece{p};
         if (part.here[p] || (*part.leaves)[p] != hash) continue;
-        if (!checked && merkle_leaf(block) != hash) return fail(Errc::digest_mismatch, "a piece that is not its hash");
+        if (!checked && merkle_leaf(block) != hash)
+            return fail(Errc::digest_mismatch, "a piece that is not its hash");
         checked = true;
         if (block.size() != std::size_t{grid_.size(piece)} * sizeof(float))
             return fail(Errc::digest_mismatch, "a piece of another size");
@@ -117,7 +125,9 @@ Result<bool> SnapshotFetch::put_piece(Part& part, const Digest& hash, ByteSpan b
 
 bool SnapshotFetch::complete() const {
     for (const Part* part : {&theta_, &momentum_}) {
-        if (part->leaves->empty() || std::find(part->here.begin(), part->here.end(), false) != part->here.end()) return false;
+        if (part->leaves->empty() ||
+            std::find(part->here.begin(), part->here.end(), false) != part->here.end())
+            return false;
     }
     return true;
 }

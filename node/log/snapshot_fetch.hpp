@@ -8,19 +8,22 @@
 
 namespace skerry::node {
 
-/// Ask for wanted(), hand every answer to put(), until complete(). First come the two leaf lists (by root), then the
-/// pieces (by leaf). Pieces that arrived survive a restart: they are verified again when the fetch is reopened.
-/// One thread at a time.
+/// Ask for wanted(), hand every answer to put(), until complete(). First come the two leaf lists
+/// (by root), then the pieces (by leaf). Pieces that arrived survive a restart: they are verified
+/// again when the fetch is reopened. One thread at a time.
 class SnapshotFetch {
   public:
-    /// `state_roots` is the block of the agreed state digest. errors  digest_mismatch: it does not hash to it.
-    static Result<std::unique_ptr<SnapshotFetch>> open(const fs::path& folder, Step step, const Digest& state_digest,
+    /// `state_roots` is the block of the agreed state digest. errors  digest_mismatch: it does not
+    /// hash to it.
+    static Result<std::unique_ptr<SnapshotFetch>> open(const fs::path& folder, Step step,
+                                                       const Digest& state_digest,
                                                        ByteSpan state_roots, const PieceGrid& grid);
 
     /// Blocks to ask for now, at most `count`: the same ones until they arrive.
     std::vector<Digest> wanted(std::size_t count) const;
     /// True if the block was wanted and is now on disk; false if it was not (a repeat).
-    /// errors  digest_mismatch: bytes are not what their hash says: ask another peer; disk_full, io_error.
+    /// errors  digest_mismatch: bytes are not what their hash says: ask another peer; disk_full,
+    /// io_error.
     Result<bool> put(const Digest& hash, ByteSpan block);
 
     bool complete() const;

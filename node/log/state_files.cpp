@@ -37,11 +37,14 @@ Result<StateRoots> parse_state_roots(ByteSpan block) {
     roots.tokens = r.u64();
     roots.theta_root = r.fixed<Digest>();
     roots.m_root = r.fixed<Digest>();
-    if (!form || block.size() != kStateBlockBytes || !r.ok()) return fail(Errc::malformed, "not a state's roots");
+    if (!form || block.size() != kStateBlockBytes || !r.ok())
+        return fail(Errc::malformed, "not a state's roots");
     return roots;
 }
 
-Digest digest_of(const StateRoots& roots) { return state_digest(roots.tokens, roots.theta_root, roots.m_root); }
+Digest digest_of(const StateRoots& roots) {
+    return state_digest(roots.tokens, roots.theta_root, roots.m_root);
+}
 
 StateRoots StateLeaves::roots(std::uint64_t tokens) const {
     return {tokens, merkle_root(theta), merkle_root(m)};
@@ -109,7 +112,8 @@ void fill_initial_state(const Manifest& manifest, const PieceGrid& grid, const S
     for (const TensorRow& tensor : manifest.tensors) {
         std::uint64_t stream = init_stream(manifest.seed, tensor.name);
         for (std::uint64_t done = 0; done < tensor.elements;) {
-            std::uint64_t count = std::min<std::uint64_t>(grid.piece_elements, tensor.elements - done);
+            std::uint64_t count =
+                std::min<std::uint64_t>(grid.piece_elements, tensor.elements - done);
             fill_initial(stream, tensor.init_scale, done,
                          files.theta().subspan(tensor.first_element + done, count));
             done += count;

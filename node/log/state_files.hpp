@@ -10,7 +10,8 @@
 
 namespace skerry::node {
 
-/// What a state's digest is made of. Its canonical form (a block of the data plane) hashes to the digest.
+/// What a state's digest is made of. Its canonical form (a block of the data plane) hashes to the
+/// digest.
 struct StateRoots {
     std::uint64_t tokens = 0;
     Digest theta_root;
@@ -29,13 +30,15 @@ struct StateLeaves {
     StateRoots roots(std::uint64_t tokens) const;
 };
 
-/// Which state the mapped files are. Removed before they change; whoever finds one still compares the digest.
+/// Which state the mapped files are. Removed before they change; whoever finds one still compares
+/// the digest.
 struct StateMark {
     Step step;
     StateRoots roots;
 };
 
-/// The working copies in `folder`. The mapping lives as long as the object; the files' content is not trusted by itself.
+/// The working copies in `folder`. The mapping lives as long as the object; the files' content is
+/// not trusted by itself.
 class StateFiles {
   public:
     /// errors  disk_full, io_error.

@@ -55,10 +55,13 @@ class Verifier {
         auto codec = find_codec(manifest_.codec);
         if (!codec) return fail(codec.error());
         codec_ = *codec;
-        auto log = DecisionLog::open_read_only(folder_ / "decisions", first_, chain_start(run_digest_));
+        auto log =
+            DecisionLog::open_read_only(folder_ / "decisions", first_, chain_start(run_digest_));
         if (!log) return fail(log.error());
         log_ = std::move(*log);
-        if (log_.cut_bytes() > 0) problem("decisions: " + std::to_string(log_.cut_bytes()) + " bytes at the end are no whole record");
+        if (log_.cut_bytes() > 0)
+            problem("decisions: " + std::to_string(log_.cut_bytes()) +
+                    " bytes at the end are no whole record");
         report_.first = first_;
         report_.head = log_.next();
         report_.h_head = log_.chain(log_.next());
@@ -83,7 +86,7 @@ class Verifier {
     void check_snapshots();
     std::optional<Step> choose_start() const;
     Result<void> replay();
-    Result<bool> load_base(Step base, const StateFiles& files);
+    Result<void> load_base(Step base, const StateFiles& files);
     Result<void> step_forward(const DecisionRow& row, const StateFiles& files);
     Result<void> rebuild(Step target, Step base, const StateFiles& files);
     void record(Step step, const StateFiles& files);
@@ -108,7 +111,8 @@ class Verifier {
 void Verifier::check_decisions() {
     for (Step k = first_; k < log_.next(); k = k.next()) {
         auto record = log_.read(k, 1);
-        auto decision = record ? parse_decision(record->front().decision.body) : Result<Decision>(fail(record.error()));
+        auto decision = record ? parse_decision(record->front().decision.body)
+                               : Result<Decision>(fail(record.error()));
         if (!decision) {
             problem("decision " + name_of(k) + ": " + decision.error().detail);
             decisions_.emplace_back();
@@ -117,14 +121,16 @@ void Verifier::check_decisions() {
         if (options_.service_key && !verify_body(*options_.service_key, record->front().decision))
             problem("decision " + name_of(k) + ": not signed by the service key");
         for (const VoterSignature& voter : record->front().voters) {
-            if (node_id_of(voter.key) != voter.node || !verify_vote(voter.key, decision->h_after, voter.signature))
+            if (node_id_of(voter.key) != voter.node ||
+                !verify_vote(voter.key, decision->h_after, voter.signature))
                 problem("decision " + name_of(k) + ": bad vote of " + voter.node.short_hex());
         }
         decisions_.push_back(std::move(*decision));
     }
 }
 
-/// No position in two live decisions, no lease position counted backwards; rolled-back steps do not count.
+/// No position in two live decisions, no lease position counted backwards; rolled-back steps do not
+/// count.
 void Verifier::check_credits() {
     std::set<Step> void_steps;
     for (const Decision& decision : decisions_) {
@@ -139,10 +145,12 @@ void Verifier::check_credits() {
                 if (segment.from >= segment.to) continue;
                 auto after = credited.lower_bound(segment.from);
                 bool overlaps = after != credited.end() && after->first < segment.to;
-                if (after != credited.begin()) overlaps |= std::prev(after)->second.first > segment.from;
+                if (after != credited.begin())
+                    overlaps |= std::prev(after)->second.first > segment.from;
                 if (overlaps)
-                    problem("decision " + name_of(decision.step) + ": positions " + std::to_string(segment.from) + " to " +
-                            std::to_string(segment.to) + " were credited before");
+                    problem("decision " + name_of(decision.step) + ": positions " +
+                            std::to_string(segment.from) + " to " + std::to_string(segment.to) +
+                            " were credited before");
                 credited[segment.from] = {segment.to, decision.step};
                 report_.credited_sequences += segment.to - segment.from;
             }
@@ -155,10 +163,13 @@ void Verifier::check_plan(const EntryReader& entry, const Decision& decision) {
     bool same = participants.size() == decision.credits.size();
     for (std::size_t i = 0; same && i < participants.size(); ++i) {
         const Credit& credit = decision.credits[i];
-        same = participants[i].node == credit.node && participants[i].contribution == credit.contribution &&
-               participants[i].weight_tokens == credit.weight_tokens && participants[i].segments == credit.segments;
+        same = participants[i].node == credit.node &&
+               participants[i].contribution == credit.contribution &&
+               participants[i].weight_tokens == credit.weight_tokens &&
+               participants[i].segments == credit.segments;
     }
-    if (!same) problem("entry " + name_of(decision.step) + ": its plan does not say what was credited");
+    if (!same)
+        problem("entry " + name_of(decision.step) + ": its plan does not say what was credited");
 }
 
 void Verifier::check_entries() {
@@ -170,7 +181,8 @@ void Verifier::check_entries() {
             problem("entry " + name_of(k) + ": " + entry.error().detail);
             continue;
         }
-        if (row == nullptr || (*entry)->root() != row->root || (*entry)->plan_digest() != row->plan_digest) {
+        if (row == nullptr || (*entry)->root() != row->root ||
+            (*entry)->plan_digest() != row->plan_digest) {
             problem("entry " + name_of(k) + ": not the one that was decided");
             continue;
         }
@@ -184,8 +196,10 @@ void Verifier::check_entries() {
         ++report_.entries;
     }
     // Pruning takes the oldest ones; between the rest nothing may be missing.
-    for (Step k = entries_.empty() ? log_.next() : entries_.begin()->first; k < log_.next(); k = k.next()) {
-        if (log_.row(k)->kind == EntryKind::commit && !entries_.contains(k)) problem("entry " + name_of(k) + " is missing");
+    for (Step k = entries_.empty() ? log_.next() : entries_.begin()->first; k < log_.next();
+         k = k.next()) {
+        if (log_.row(k)->kind == EntryKind::commit && !entries_.contains(k))
+            problem("entry " + name_of(k) + " is missing");
     }
 }
 
@@ -195,7 +209,8 @@ void Verifier::check_snapshots() {
         Result<void> whole;
         if (snapshot) whole = snapshot->verify();
         if (!snapshot || !whole) {
-            problem("snapshot " + name_of(k) + ": " + (snapshot ? whole.error().detail : snapshot.error().detail));
+            problem("snapshot " + name_of(k) + ": " +
+                    (snapshot ? whole.error().detail : snapshot.error().detail));
             continue;
         }
         bool placed = snapshot->info().step == k && k >= first_ && k <= log_.next();
@@ -208,7 +223,7 @@ void Verifier::check_snapshots() {
     }
 }
 
-// ---- replay -------------------------------------------------------------------------------------------------------
+// ---- replay ------------------------------------------------------------------------------------
 
 /// The oldest state from which all entries up to the head are here.
 std::optional<Step> Verifier::choose_start() const {
@@ -223,19 +238,19 @@ std::optional<Step> Verifier::choose_start() const {
     return base != snapshots_.end() ? std::optional(base->first) : std::nullopt;
 }
 
-Result<bool> Verifier::load_base(Step base, const StateFiles& files) {
+Result<void> Verifier::load_base(Step base, const StateFiles& files) {
     auto known = snapshots_.find(base);
     if (known == snapshots_.end()) {
         fill_initial_state(manifest_, grid_, files);
         tokens_ = 0;
-        return true;
+        return {};
     }
     auto snapshot = Snapshot::open(folder_ / "snapshots" / name_of(base), run_digest_, grid_);
     if (!snapshot) return fail(snapshot.error());
     auto loaded = snapshot->load_into(files);
     if (!loaded) return fail(loaded.error());
     tokens_ = snapshot->info().roots.tokens;
-    return true;
+    return {};
 }
 
 Result<void> Verifier::step_forward(const DecisionRow& row, const StateFiles& files) {
@@ -260,7 +275,8 @@ Result<void> Verifier::rebuild(Step target, Step base, const StateFiles& files) 
             target = row.step;
         }
     }
-    if (target != base) return fail(Errc::not_found, "a rollback below the oldest state that is kept");
+    if (target != base)
+        return fail(Errc::not_found, "a rollback below the oldest state that is kept");
     auto loaded = load_base(base, files);
     if (!loaded) return fail(loaded.error());
     for (auto row = steps.rbegin(); row != steps.rend(); ++row) {
@@ -304,7 +320,8 @@ Result<void> Verifier::replay() {
     record(*start, *files);
     for (Step k = *start; k < log_.next(); k = k.next()) {
         const DecisionRow& row = *log_.row(k);
-        auto moved = row.kind == EntryKind::rollback ? rebuild(row.rollback_to, *start, *files) : step_forward(row, *files);
+        auto moved = row.kind == EntryKind::rollback ? rebuild(row.rollback_to, *start, *files)
+                                                     : step_forward(row, *files);
         if (!moved && moved.error().code != Errc::not_found) return moved;
         if (!moved) {
             problem("step " + name_of(k) + ": " + moved.error().detail);
@@ -319,7 +336,8 @@ Result<void> Verifier::replay() {
 
 Result<VerifyReport> verify_run(const fs::path& folder, const VerifyOptions& options) {
     auto body = NodeFiles(folder).read_manifest();
-    if (!body) return fail(body.error().code, "no run in " + folder.string() + ": " + body.error().detail);
+    if (!body)
+        return fail(body.error().code, "no run in " + folder.string() + ": " + body.error().detail);
     auto manifest = parse_manifest(*body);
     if (!manifest) return fail(manifest.error());
     return Verifier(folder, options, *manifest).run();

@@ -12,7 +12,8 @@ namespace skerry::node {
 
 struct VerifyOptions {
     std::optional<PublicKey> service_key;  ///< checks the coordinator's signatures too
-    fs::path scratch;                      ///< where the replayed state is built: 8 bytes per parameter; empty: beside the folder
+    fs::path scratch;  ///< where the replayed state is built: 8 bytes per parameter; empty: beside
+                       ///< the folder
     bool replay = true;
 };
 
@@ -24,9 +25,9 @@ struct VerifiedState {
 
 struct VerifyReport {
     Step first;
-    Step head;               ///< decisions below this step
+    Step head;  ///< decisions below this step
     Digest h_head;
-    Step replayed_from;      ///< snapshot (or seed) the replay began with
+    Step replayed_from;                 ///< snapshot (or seed) the replay began with
     std::vector<VerifiedState> states;  ///< one for each step from replayed_from to head
     std::size_t entries = 0;
     std::size_t snapshots = 0;
@@ -34,8 +35,9 @@ struct VerifyReport {
     std::vector<std::string> problems;  ///< empty: all is well
 };
 
-/// errors  not_found: no run folder there; other errors where it cannot even begin. What is wrong inside is a problem in the
-/// report. Safe beside a running agent, though pruning may then show up as a gap.
+/// errors  not_found: no run folder there; other errors where it cannot even begin. What is wrong
+/// inside is a problem in the report. Safe beside a running agent, though pruning may then show up
+/// as a gap.
 Result<VerifyReport> verify_run(const fs::path& folder, const VerifyOptions& options);
 
 }  // namespace skerry::node

@@ -8,8 +8,8 @@
 
 namespace skerry::node {
 
-void apply_outer_step(std::span<float> theta, std::span<float> momentum, std::span<const float> mean,
-                      const OuterHyper& hyper) {
+void apply_outer_step(std::span<float> theta, std::span<float> momentum,
+                      std::span<const float> mean, const OuterHyper& hyper) {
     SKERRY_ASSERT(theta.size() == momentum.size() && theta.size() == mean.size());
     float* __restrict t = theta.data();
     float* __restrict m = momentum.data();
@@ -23,7 +23,8 @@ void apply_outer_step(std::span<float> theta, std::span<float> momentum, std::sp
     }
 }
 
-Result<double> compute_delta(std::span<const float> theta, std::span<const float> local, std::span<float> delta) {
+Result<double> compute_delta(std::span<const float> theta, std::span<const float> local,
+                             std::span<float> delta) {
     SKERRY_ASSERT(theta.size() == local.size() && theta.size() == delta.size());
     double squares = 0;
     std::int32_t largest = 0;

@@ -1,5 +1,6 @@
 // Speed of the codecs and of the outer loops on one core, in Gparam/s, best of several runs.
-//   codec_bench [--floors]      exits 1 below the floors of the acceptance list (A8 encode 0.5, dequantise + add 2.5)
+//   codec_bench [--floors]      exits 1 below the floors of the acceptance list (A8 encode 0.5,
+//   dequantise + add 2.5)
 
 #include <chrono>
 #include <cstdio>
@@ -45,14 +46,19 @@ int main(int argc, char** argv) {
     auto line = [&](const char* what, double value, double floor) {
         bool fine = value >= floor;
         ok = ok && fine;
-        std::printf("%-28s %6.2f Gparam/s   floor %.1f %s\n", what, value, floor, fine ? "ok" : "LOW");
+        std::printf("%-28s %6.2f Gparam/s   floor %.1f %s\n", what, value, floor,
+                    fine ? "ok" : "LOW");
     };
     std::printf("instruction set: %s\n", kernels().name);
-    line("A8 encode", gparams_per_s([&] { static_cast<void>(codec.encode(place, x, chunk)); }), 0.5);
-    line("A8 dequantise + accumulate", gparams_per_s([&] { codec.accumulate(chunk, 3.0F, acc); }), 2.5);
+    line("A8 encode", gparams_per_s([&] { static_cast<void>(codec.encode(place, x, chunk)); }),
+         0.5);
+    line("A8 dequantise + accumulate", gparams_per_s([&] { codec.accumulate(chunk, 3.0F, acc); }),
+         2.5);
     line("A8 decode", gparams_per_s([&] { codec.decode(chunk, acc); }), 1.0);
-    line("A8 validate", gparams_per_s([&] { static_cast<void>(codec.validate(place, chunk)); }), 1.0);
-    line("theta - local", gparams_per_s([&] { static_cast<void>(compute_delta(theta, x, delta)); }), 0.3);
+    line("A8 validate", gparams_per_s([&] { static_cast<void>(codec.validate(place, chunk)); }),
+         1.0);
+    line("theta - local", gparams_per_s([&] { static_cast<void>(compute_delta(theta, x, delta)); }),
+         0.3);
     line("outer step", gparams_per_s([&] { apply_outer_step(theta, m, x, OuterHyper{}); }), 0.3);
     return floors && !ok ? 1 : 0;
 }

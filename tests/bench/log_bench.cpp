@@ -97,7 +97,9 @@ SignedDecision decide(const Plan& plan, const Digest& root, const Manifest& mani
 
 int main(int argc, char** argv) {
     std::uint64_t elements = (argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 16) * 1'000'000;
-    fs::path folder = argc > 2 ? fs::path(argv[2]) : fs::temp_directory_path() / ("skerry-log-bench-" + std::to_string(::getpid()));
+    fs::path folder =
+        argc > 2 ? fs::path(argv[2])
+                 : fs::temp_directory_path() / ("skerry-log-bench-" + std::to_string(::getpid()));
     Manifest manifest = manifest_of(elements);
     auto store = must(RunStore::open(folder, manifest));
 
@@ -108,7 +110,8 @@ int main(int argc, char** argv) {
         auto writer = must(store->begin_contribution(Step{0}));
         std::vector<float> window(1 << 18);
         while (!writer->complete()) {
-            std::size_t count = std::min<std::size_t>(window.size(), elements - writer->next_element());
+            std::size_t count =
+                std::min<std::size_t>(window.size(), elements - writer->next_element());
             auto theta = store->theta().subspan(writer->next_element(), count);
             for (std::size_t i = 0; i < count; ++i) window[i] = theta[i] * 0.999F;
             must(writer->push(std::span(window).first(count)));

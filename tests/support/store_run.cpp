@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 
 TemporaryFolder::TemporaryFolder() {
     // Memory where there is such a place: these tests fsync a lot and judge calls, not disks.
-    fs::path place = fs::is_directory("/dev/shm") ? fs::path("/dev/shm") : fs::temp_directory_path();
+    fs::path place =
+        fs::is_directory("/dev/shm") ? fs::path("/dev/shm") : fs::temp_directory_path();
     std::string name = (place / "skerry-store-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) std::abort();
     path_ = name;
@@ -44,16 +45,19 @@ Manifest small_manifest(CodecId codec, std::uint64_t elements) {
     m.elements = elements;
     m.piece_elements = piece_elements_for(elements);
     m.codec = codec;
-    m.tensors = {{"a", {elements - 1000}, 0, elements - 1000, 1.5e-9F}, {"norm", {1000}, elements - 1000, 1000, 0}};
+    m.tensors = {{"a", {elements - 1000}, 0, elements - 1000, 1.5e-9F},
+                 {"norm", {1000}, elements - 1000, 1000, 0}};
     m.sequences = 1 << 20;
     m.sequence_tokens = 64;
     m.target_tokens = 1 << 30;
     return m;
 }
 
-StoreRun::StoreRun(std::size_t nodes, Manifest manifest) : manifest_(std::move(manifest)), service_(KeyPair::generate()) {
+StoreRun::StoreRun(std::size_t nodes, Manifest manifest)
+    : manifest_(std::move(manifest)), service_(KeyPair::generate()) {
     for (std::size_t i = 0; i < nodes; ++i) keys_.push_back(KeyPair::generate());
-    std::sort(keys_.begin(), keys_.end(), [](const KeyPair& a, const KeyPair& b) { return a.id() < b.id(); });
+    std::sort(keys_.begin(), keys_.end(),
+              [](const KeyPair& a, const KeyPair& b) { return a.id() < b.id(); });
     h_ = chain_start(body_digest(to_bytes(manifest_)));
     stores_.resize(nodes);
     for (std::size_t i = 0; i < nodes; ++i) {
@@ -121,7 +125,8 @@ Plan StoreRun::make_plan(Step k, const std::vector<ReadyState>& ready, std::uint
         plan.participants.push_back(p);
     }
     std::uint32_t pieces = PieceGrid{manifest_.elements, manifest_.piece_elements}.count();
-    for (std::uint32_t p = 0; p < pieces; ++p) plan.piece_owner.push_back(static_cast<std::uint16_t>(p % stores_.size()));
+    for (std::uint32_t p = 0; p < pieces; ++p)
+        plan.piece_owner.push_back(static_cast<std::uint16_t>(p % stores_.size()));
     return plan;
 }
 
@@ -139,13 +144,16 @@ void StoreRun::exchange(const Plan& plan) {
         std::size_t owner = plan.piece_owner[p];
         for (std::size_t i = 0; i < stores_.size(); ++i) {
             if (i == owner) continue;
-            auto part = store(i).read_contribution(plan.step, plan.participants[i].contribution, piece);
+            auto part =
+                store(i).read_contribution(plan.step, plan.participants[i].contribution, piece);
             ASSERT_TRUE(part);
             auto gathered = store(owner).gather(plan.step, plan.participants[i].contribution);
             ASSERT_TRUE(gathered);
             ASSERT_TRUE((*gathered)->put(piece, part->chunk, part->proof));
         }
-        auto sign = [&](const Digest& leaf) { return sign_result(keys_[owner], digest, piece, leaf); };
+        auto sign = [&](const Digest& leaf) {
+            return sign_result(keys_[owner], digest, piece, leaf);
+        };
         ASSERT_TRUE(store(owner).reduce(*staged(owner, plan), piece, sign));
         auto result = store(owner).read_result(plan.step, digest, piece);
         ASSERT_TRUE(result);
@@ -177,7 +185,8 @@ SignedDecision StoreRun::decide(const Plan& plan, const Digest& root) {
     head_ = plan.step.next();
     SignedDecision out;
     out.decision = sign_body(service_, to_bytes(d));
-    for (const KeyPair& key : keys_) out.voters.push_back({key.id(), key.public_key(), sign_vote(key, d.h_after)});
+    for (const KeyPair& key : keys_)
+        out.voters.push_back({key.id(), key.public_key(), sign_vote(key, d.h_after)});
     decisions_.push_back(out);
     return out;
 }

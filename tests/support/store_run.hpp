@@ -1,6 +1,6 @@
 #pragma once
-// A run of several stores in temporary folders, without network or coordinator: contributions, plans, reductions, votes and
-// decisions made by hand, in the order the protocol gives.
+// A run of several stores in temporary folders, without network or coordinator: contributions,
+// plans, reductions, votes and decisions made by hand, in the order the protocol gives.
 
 #include <filesystem>
 #include <functional>
@@ -55,7 +55,8 @@ class StoreRun {
     SignedDecision decide(const Plan& plan, const Digest& root);
     SignedDecision decide_rollback(Step k, Step to, std::uint64_t tokens);
 
-    /// One whole step with all nodes; every call must succeed. Returns the digest of S_{k+1} at node 0.
+    /// One whole step with all nodes; every call must succeed. Returns the digest of S_{k+1} at
+    /// node 0.
     Digest run_step();
     Step head() const { return head_; }
     Digest h_head() const { return h_; }

@@ -14,8 +14,10 @@ inline std::uint64_t draw(std::uint64_t seed, std::uint64_t index) {
     return z ^ (z >> 31);
 }
 
-/// [n] float32 in (-2^exponent, 2^exponent); with `mixed` block b of 256 is smaller by 2^(up to 23).
-inline std::vector<float> synthetic(std::uint64_t seed, std::size_t n, int exponent = 0, bool mixed = false) {
+/// [n] float32 in (-2^exponent, 2^exponent); with `mixed` block b of 256 is smaller by 2^(up to
+/// 23).
+inline std::vector<float> synthetic(std::uint64_t seed, std::size_t n, int exponent = 0,
+                                    bool mixed = false) {
     std::vector<float> out(n);
     for (std::size_t i = 0; i < n; ++i) {
         auto u = static_cast<std::int64_t>(draw(seed, i) >> 40);

@@ -31,7 +31,8 @@ std::vector<GoldenCase> read_cases() {
         if (line.starts_with('#')) continue;
         std::istringstream in(line);
         GoldenCase c;
-        in >> c.codec >> c.elements >> c.seed >> c.exponent >> c.mixed >> c.bytes >> c.chunk >> c.decoded;
+        in >> c.codec >> c.elements >> c.seed >> c.exponent >> c.mixed >> c.bytes >> c.chunk >>
+            c.decoded;
         cases.push_back(c);
     }
     return cases;
@@ -41,11 +42,16 @@ TEST(CodecGolden, BytesAndDecodedValuesAreThoseOfTheReference) {
     auto cases = read_cases();
     ASSERT_GE(cases.size(), 20U);
     for (const GoldenCase& c : cases) {
-        SCOPED_TRACE(c.codec + " n=" + std::to_string(c.elements) + " seed=" + std::to_string(c.seed));
+        SCOPED_TRACE(c.codec + " n=" + std::to_string(c.elements) +
+                     " seed=" + std::to_string(c.seed));
         const Codec& codec = **find_codec(c.codec == "a8" ? CodecId::a8 : CodecId::f32);
         auto x = test::synthetic(c.seed, c.elements, c.exponent, c.mixed);
-        ChunkHeader place{.codec = codec.id(), .layout = 0x04030201, .step = Step{7}, .piece = PieceIndex{3},
-                          .first_element = 3ULL * c.elements, .elements = c.elements};
+        ChunkHeader place{.codec = codec.id(),
+                          .layout = 0x04030201,
+                          .step = Step{7},
+                          .piece = PieceIndex{3},
+                          .first_element = 3ULL * c.elements,
+                          .elements = c.elements};
         Bytes chunk(chunk_bytes(codec.id(), c.elements));
         ASSERT_TRUE(codec.encode(place, x, chunk));
         ASSERT_EQ(chunk.size(), c.bytes);
@@ -53,7 +59,8 @@ TEST(CodecGolden, BytesAndDecodedValuesAreThoseOfTheReference) {
         ASSERT_TRUE(codec.validate(place, chunk));
         std::vector<float> decoded(c.elements);
         codec.decode(chunk, decoded);
-        ByteSpan raw(reinterpret_cast<const std::uint8_t*>(decoded.data()), decoded.size() * sizeof(float));
+        ByteSpan raw(reinterpret_cast<const std::uint8_t*>(decoded.data()),
+                     decoded.size() * sizeof(float));
         ASSERT_EQ(sha256(raw).hex(), c.decoded);
     }
 }

@@ -17,7 +17,10 @@ const Codec& a8() { return **find_codec(CodecId::a8); }
 const Codec& f32() { return **find_codec(CodecId::f32); }
 
 ChunkHeader place_of(const Codec& codec, std::size_t n) {
-    return {.codec = codec.id(), .step = Step{5}, .piece = PieceIndex{1}, .elements = static_cast<std::uint32_t>(n)};
+    return {.codec = codec.id(),
+            .step = Step{5},
+            .piece = PieceIndex{1},
+            .elements = static_cast<std::uint32_t>(n)};
 }
 
 Bytes encoded(const Codec& codec, std::span<const float> x) {
@@ -53,7 +56,8 @@ TEST(Codec, A8ErrorOnGaussianIsThatOfTheTable) {  // algorithms.md 8.1: 4.9e-5, 
     for (double sigma : {1.0, 1e-7}) {  // the updates of a fine-tuning run keep their bits
         std::vector<float> x(1U << 20);
         for (float& v : x) v = static_cast<float>(sigma * normal(random));
-        EXPECT_NEAR(relative_error(x, decoded(a8(), encoded(a8(), x), x.size())), 4.9e-5, 0.02 * 4.9e-5);
+        EXPECT_NEAR(relative_error(x, decoded(a8(), encoded(a8(), x), x.size())), 4.9e-5,
+                    0.02 * 4.9e-5);
     }
 }
 
@@ -62,8 +66,10 @@ TEST(Codec, A8ErrorOnLaplaceAndMixedScalesIsThatOfTheTable) {
     std::exponential_distribution<double> exponential;
     std::normal_distribution<double> normal;
     std::vector<float> laplace(1U << 20);
-    for (float& v : laplace) v = static_cast<float>(exponential(random) * (random() % 2 == 0 ? 1.0 : -1.0));
-    EXPECT_NEAR(relative_error(laplace, decoded(a8(), encoded(a8(), laplace), laplace.size())), 1.0e-4, 0.05e-4);
+    for (float& v : laplace)
+        v = static_cast<float>(exponential(random) * (random() % 2 == 0 ? 1.0 : -1.0));
+    EXPECT_NEAR(relative_error(laplace, decoded(a8(), encoded(a8(), laplace), laplace.size())),
+                1.0e-4, 0.05e-4);
 
     std::vector<float> mixed(1U << 20);
     double scale = 1;
@@ -71,7 +77,8 @@ TEST(Codec, A8ErrorOnLaplaceAndMixedScalesIsThatOfTheTable) {
         if (i % 1024 == 0) scale = std::exp(0.7 * normal(random));
         mixed[i] = static_cast<float>(scale * normal(random));
     }
-    EXPECT_NEAR(relative_error(mixed, decoded(a8(), encoded(a8(), mixed), mixed.size())), 4.9e-5, 0.02 * 4.9e-5);
+    EXPECT_NEAR(relative_error(mixed, decoded(a8(), encoded(a8(), mixed), mixed.size())), 4.9e-5,
+                0.02 * 4.9e-5);
 }
 
 TEST(Codec, A8ErrorOfAValueIsAtMostHalfItsBlocksScale) {
@@ -97,7 +104,8 @@ TEST(Codec, A8EncodesWhatItDecodedToTheSameBytes) {
 
 TEST(Codec, TheLargestStoredScaleLiesInItsBinade) {
     for (std::uint64_t seed = 0; seed < 2000; ++seed) {
-        std::vector<float> x{std::bit_cast<float>(static_cast<std::uint32_t>(0x20000000U + seed * 0x4321FU))};
+        std::vector<float> x{
+            std::bit_cast<float>(static_cast<std::uint32_t>(0x20000000U + seed * 0x4321FU))};
         Bytes chunk = encoded(a8(), x);
         auto view = parse_chunk(chunk);
         std::uint16_t stored;
@@ -122,13 +130,15 @@ TEST(Codec, HalvesRoundUpAndComeBack) {
 
 TEST(Codec, NothingNotFiniteIsEncodedWhereverItStands) {
     for (const Codec* codec : {&a8(), &f32()}) {
-        for (float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
-                          std::numeric_limits<float>::quiet_NaN(), kMagnitudeLimit}) {
+        for (float bad :
+             {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+              std::numeric_limits<float>::quiet_NaN(), kMagnitudeLimit}) {
             for (std::size_t i : {0U, 255U, 256U, 700U}) {
                 auto x = test::synthetic(1, 701);
                 x[i] = bad;
                 Bytes chunk(chunk_bytes(codec->id(), 701));
-                EXPECT_EQ(codec->encode(place_of(*codec, 701), x, chunk).error().code, Errc::not_finite);
+                EXPECT_EQ(codec->encode(place_of(*codec, 701), x, chunk).error().code,
+                          Errc::not_finite);
             }
         }
     }
@@ -186,7 +196,8 @@ TEST(Codec, AllInstructionSetsGiveTheSameBits) {
     const Kernels& plain = **all_kernels();
     auto x = test::synthetic(4, kCount, -10, true);
     std::vector<float> scales(kCount / kBlock + 1);
-    for (std::size_t b = 0; b < scales.size(); ++b) scales[b] = b == 3 ? 0.0F : 0x1.234p-17F * static_cast<float>(b + 1);
+    for (std::size_t b = 0; b < scales.size(); ++b)
+        scales[b] = b == 3 ? 0.0F : 0x1.234p-17F * static_cast<float>(b + 1);
     for (const Kernels* const* set = all_kernels(); *set != nullptr; ++set) {
         SCOPED_TRACE((*set)->name);
         std::vector<std::int32_t> maxima(scales.size()), maxima0(scales.size());

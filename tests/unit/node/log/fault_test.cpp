@@ -1,4 +1,5 @@
-// The i-th write, fsync or rename fails, for all i. This program's own definitions of those calls come before libc's.
+// The i-th write, fsync or rename fails, for all i. This program's own definitions of those calls
+// come before libc's.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -43,7 +44,8 @@ ssize_t pwrite(int fd, const void* data, size_t size, off_t at) {
 int fdatasync(int fd) { return fails_now() ? -1 : static_cast<int>(syscall(SYS_fdatasync, fd)); }
 int fsync(int fd) { return fails_now() ? -1 : static_cast<int>(syscall(SYS_fsync, fd)); }
 int rename(const char* from, const char* to) noexcept {
-    return fails_now() ? -1 : static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+    return fails_now() ? -1
+                       : static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 }
 
@@ -52,7 +54,8 @@ namespace {
 
 using test::StoreRun;
 
-/// Runs `work` with the i-th call failing, for i = 0, 1, ... until none fails. Returns how many did.
+/// Runs `work` with the i-th call failing, for i = 0, 1, ... until none fails. Returns how many
+/// did.
 template <class Work>
 int for_every_failure(int error, Work work) {
     for (int i = 0; i < 500; ++i) {
@@ -67,7 +70,8 @@ int for_every_failure(int error, Work work) {
         }
         EXPECT_FALSE(done) << "failure " << i << " was not noticed";
         if (done) continue;
-        EXPECT_EQ(done.error().code, error == ENOSPC ? Errc::disk_full : Errc::io_error) << i << " " << done.error().detail;
+        EXPECT_EQ(done.error().code, error == ENOSPC ? Errc::disk_full : Errc::io_error)
+            << i << " " << done.error().detail;
     }
     ADD_FAILURE() << "too many calls";
     return 0;
@@ -164,7 +168,8 @@ TEST_P(Faults, OfASnapshotLeaveNoneThatIsNotWhole) {
         if (written) return {};
         Calm calm;
         EXPECT_TRUE(run.reopen(0));
-        for (const SnapshotInfo& info : run.store(0).snapshots()) EXPECT_TRUE(run.store(0).verify_snapshot(info.step));
+        for (const SnapshotInfo& info : run.store(0).snapshots())
+            EXPECT_TRUE(run.store(0).verify_snapshot(info.step));
         EXPECT_FALSE(fs::exists(run.folder(0) / "snapshots" / "1.tmp"));
         run.close(0);
         fs::remove_all(run.folder(0) / "snapshots" / "1");
@@ -187,7 +192,8 @@ TEST_P(Faults, OfSmallFilesLeaveTheOldContentOrTheNew) {
         }
         auto written = files.write_seen(Seen{Term{++term}, {}, {}, {}, {}});
         auto seen = files.read_seen();
-        // The new one may be in place after a failed fsync of the folder; it is not known to be durable then.
+        // The new one may be in place after a failed fsync of the folder; it is not known to be
+        // durable then.
         EXPECT_TRUE(seen && (seen->term.value == 1 || seen->term.value == term));
         return written;
     });

@@ -17,7 +17,8 @@ TEST(Sealed, ATornOrChangedFileIsRefused) {
     Bytes payload{1, 2, 3, 4};
     Bytes sealed = seal(tag, payload);
     EXPECT_EQ(*unseal(tag, sealed), payload);
-    for (std::size_t n = 0; n < sealed.size(); ++n) EXPECT_FALSE(unseal(tag, ByteSpan(sealed).first(n))) << n;
+    for (std::size_t n = 0; n < sealed.size(); ++n)
+        EXPECT_FALSE(unseal(tag, ByteSpan(sealed).first(n))) << n;
     for (std::size_t i = 0; i < sealed.size(); ++i) {
         Bytes changed = sealed;
         changed[i] ^= 1;
@@ -40,7 +41,8 @@ TEST(NodeFiles, SeenAndLeasesComeBack) {
 }
 
 Result<DecisionLog> open_log(const fs::path& folder, const Manifest& manifest) {
-    return DecisionLog::open(folder / "decisions", Step{0}, chain_start(body_digest(to_bytes(manifest))));
+    return DecisionLog::open(folder / "decisions", Step{0},
+                             chain_start(body_digest(to_bytes(manifest))));
 }
 
 /// Three decisions without entries.

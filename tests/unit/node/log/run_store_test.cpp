@@ -68,7 +68,8 @@ TEST(RunStore, AfterARestartTheMarkedStateIsTrustedWithoutReplay) {
     run.run_step();
     Digest digest = run.run_step();
     ASSERT_TRUE(run.reopen(0));
-    fs::remove(run.folder(0) / "entries" / "0");  // no entry is needed: the files give the mark's digest
+    fs::remove(run.folder(0) / "entries" /
+               "0");  // no entry is needed: the files give the mark's digest
     ASSERT_TRUE(run.store(0).load_state(Step{2}));
     EXPECT_EQ(*run.store(0).digest_state(), digest);
 }
@@ -190,7 +191,8 @@ TEST(RunStore, AHigherPlanDropsTheLowerOneAndKeepsContributions) {
     run.exchange(second);
     EXPECT_TRUE(run.store(0).prepared().empty());
     EXPECT_EQ(run.store(0).stage_entry(to_bytes(first)).error().code, Errc::stale);
-    EXPECT_EQ(run.store(0).read_result(k, body_digest(to_bytes(first)), PieceIndex{0}).error().code, Errc::not_found);
+    EXPECT_EQ(run.store(0).read_result(k, body_digest(to_bytes(first)), PieceIndex{0}).error().code,
+              Errc::not_found);
     EXPECT_TRUE(run.store(0).has_contribution(k, ready[0].contribution, PieceIndex{0}));
     EXPECT_TRUE(run.store(0).prepare(*run.staged(0, second)));
 }
@@ -204,7 +206,8 @@ TEST(RunStore, ContributionsAreFoundAgainAfterARestart) {
     ASSERT_TRUE(run.store(0).own_contribution());
     EXPECT_EQ(run.store(0).own_contribution()->contribution, ready[0].contribution);
     EXPECT_EQ(run.store(0).own_contribution()->segments, ready[0].segments);
-    EXPECT_TRUE(run.store(0).has_contribution(k, ready[1].contribution, PieceIndex{0}));  // node 0 owns piece 0
+    EXPECT_TRUE(run.store(0).has_contribution(k, ready[1].contribution,
+                                              PieceIndex{0}));  // node 0 owns piece 0
     EXPECT_FALSE(run.store(0).has_contribution(k, ready[1].contribution, PieceIndex{1}));
     ASSERT_EQ(run.store(0).gathered().size(), 2U);
     EXPECT_EQ(run.store(0).gathered()[0]->pieces(), std::vector<PieceIndex>{PieceIndex{0}});
@@ -219,7 +222,8 @@ TEST(RunStore, ADamagedContributionIsNotServed) {
     Step k = run.head();
     auto ready = run.contribute(k);
     flip_byte(run.folder(0) / "contribution" / "own", 300);
-    EXPECT_EQ(run.store(0).read_contribution(k, ready[0].contribution, PieceIndex{0}).error().code, Errc::digest_mismatch);
+    EXPECT_EQ(run.store(0).read_contribution(k, ready[0].contribution, PieceIndex{0}).error().code,
+              Errc::digest_mismatch);
     ASSERT_TRUE(run.reopen(0));
     EXPECT_FALSE(run.store(0).own_contribution());
 }
@@ -232,15 +236,18 @@ TEST(RunStore, AForeignPieceWithoutProofIsRefusedAndABadChunkIsItsMakersWord) {
     auto gathered = *run.store(0).gather(k, ready[1].contribution);
     Bytes damaged = part->chunk;
     damaged[100] ^= 1;
-    EXPECT_EQ(gathered->put(PieceIndex{0}, damaged, part->proof).error().code, Errc::digest_mismatch);
-    EXPECT_EQ(gathered->put(PieceIndex{1}, part->chunk, part->proof).error().code, Errc::digest_mismatch);
+    EXPECT_EQ(gathered->put(PieceIndex{0}, damaged, part->proof).error().code,
+              Errc::digest_mismatch);
+    EXPECT_EQ(gathered->put(PieceIndex{1}, part->chunk, part->proof).error().code,
+              Errc::digest_mismatch);
     EXPECT_TRUE(gathered->put(PieceIndex{0}, part->chunk, part->proof));
 
     Bytes nonsense = part->chunk;
     nonsense.back() = 0x80;
     std::vector<Digest> leaves{merkle_leaf(nonsense), Digest{}, Digest{}};
     auto liar = *run.store(0).gather(k, merkle_root(leaves));
-    EXPECT_EQ(liar->put(PieceIndex{0}, nonsense, make_merkle_proof(leaves, 0)).error().code, Errc::not_finite);
+    EXPECT_EQ(liar->put(PieceIndex{0}, nonsense, make_merkle_proof(leaves, 0)).error().code,
+              Errc::not_finite);
 }
 
 TEST(RunStore, NoDeltaWithNanIsFrozen) {
@@ -253,7 +260,8 @@ TEST(RunStore, NoDeltaWithNanIsFrozen) {
 }
 
 TEST(RunStore, ASnapshotIsFetchedInBlocksAcrossARestart) {
-    for (std::uint64_t elements : {30000U, 3000U}) {  // eight pieces; one piece, whose root is its leaf
+    for (std::uint64_t elements :
+         {30000U, 3000U}) {  // eight pieces; one piece, whose root is its leaf
         StoreRun run(2, test::small_manifest(CodecId::a8, elements));
         for (int i = 0; i < 3; ++i) run.run_step();
         RunStore& giver = run.store(0);
@@ -263,7 +271,8 @@ TEST(RunStore, ASnapshotIsFetchedInBlocksAcrossARestart) {
         test::TemporaryFolder place;
         auto joiner = RunStore::open(place.path() / "new", run.manifest());
         ASSERT_TRUE(joiner);
-        for (const SignedDecision& decision : run.decisions()) ASSERT_TRUE((*joiner)->append_decision(decision));
+        for (const SignedDecision& decision : run.decisions())
+            ASSERT_TRUE((*joiner)->append_decision(decision));
         EXPECT_EQ((*joiner)->missing_for(Step{3}).entries.size(), 3U);
         auto roots = giver.read_block({ObjectKind::block, Step{3}, info->state_digest});
         ASSERT_TRUE(roots);
@@ -305,7 +314,8 @@ TEST(RunStore, EntryBlocksAreServedByRootAndPlanDigest) {
     auto plan = run.store(0).read_block({ObjectKind::block, Step{0}, decision->plan_digest});
     ASSERT_TRUE(plan);
     EXPECT_EQ(body_digest(*plan), decision->plan_digest);
-    EXPECT_EQ(run.store(0).read_block({ObjectKind::block, Step{0}, Digest{}}).error().code, Errc::not_found);
+    EXPECT_EQ(run.store(0).read_block({ObjectKind::block, Step{0}, Digest{}}).error().code,
+              Errc::not_found);
 }
 
 TEST(RunStore, ARollbackIsTheOlderStateUnderANewNumber) {
@@ -335,7 +345,8 @@ TEST(RunStore, PruningKeepsTheDiskWithinItsQuotaAndTheStateReachable) {
         if (k % 5 == 4) {
             ASSERT_TRUE(run.store(0).write_snapshot());
         }
-        Step floor = run.store(0).snapshots().empty() ? Step{0} : run.store(0).snapshots().back().step;
+        Step floor =
+            run.store(0).snapshots().empty() ? Step{0} : run.store(0).snapshots().back().step;
         auto pruned = run.store(0).prune(floor, {});
         ASSERT_TRUE(pruned);
         ASSERT_FALSE(pruned->over_quota);

@@ -37,7 +37,8 @@ TEST(Verify, ASoundRunHasNoProblemsAndEqualDigests) {
     EXPECT_EQ(report->snapshots, 1U);
     EXPECT_EQ(report->credited_sequences, 50U);
     ASSERT_EQ(report->states.size(), 6U);
-    for (std::size_t k = 0; k < digests.size(); ++k) EXPECT_EQ(report->states[k + 1].digest, digests[k]);
+    for (std::size_t k = 0; k < digests.size(); ++k)
+        EXPECT_EQ(report->states[k + 1].digest, digests[k]);
 }
 
 TEST(Verify, FollowsARollback) {

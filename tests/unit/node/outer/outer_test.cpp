@@ -18,8 +18,8 @@ std::string sha(std::span<const float> x) {
     return sha256({reinterpret_cast<const std::uint8_t*>(x.data()), x.size_bytes()}).hex();
 }
 
-// tests/golden/outer.txt comes from tests/oracle/outer_reference.py (numpy), which also compares itself with
-// torch::optim::SGD.
+// tests/golden/outer.txt comes from tests/oracle/outer_reference.py (numpy), which also compares
+// itself with torch::optim::SGD.
 TEST(Outer, StatesAreThoseOfTheReference) {
     std::ifstream file(SKERRY_GOLDEN "/outer.txt");
     std::size_t cases = 0;
@@ -55,7 +55,8 @@ TEST(Outer, WindowsGiveTheBitsOfTheWhole) {
     apply_outer_step(theta, m, mean, OuterHyper{});
     for (std::size_t first = 0; first < kCount;) {
         std::size_t count = std::min<std::size_t>(1 + first % 613, kCount - first);
-        apply_outer_step(std::span(theta_w).subspan(first, count), std::span(m_w).subspan(first, count),
+        apply_outer_step(std::span(theta_w).subspan(first, count),
+                         std::span(m_w).subspan(first, count),
                          std::span(mean).subspan(first, count), OuterHyper{});
         first += count;
     }
@@ -97,7 +98,8 @@ TEST(Delta, IsThetaMinusLocalWithItsNorm) {
 }
 
 TEST(Delta, NothingNotFinitePasses) {
-    for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e30F}) {
+    for (float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e30F}) {
         for (std::size_t i : {0U, 13U, 99U}) {
             std::vector<float> theta(100, 1.0F), local(100, 1.0F), delta(100);
             local[i] = bad;
