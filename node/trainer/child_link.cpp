@@ -249,8 +249,9 @@ Task<Result<void>> ChildProcess::Link::ready() {
         auto state = co_await asio::this_coro::cancellation_state;
         if (state.cancelled() != asio::cancellation_type::none) co_return fail(Errc::cancelled, "cancelled");
     }
-    if (!greeted_) co_return fail(failure_, failure_detail_.empty() ? "the trainer ended before its first line" : failure_detail_);
-    co_return Result<void>();
+    if (greeted_) co_return Result<void>();
+    const std::string detail = failure_detail_.empty() ? "the trainer ended before its first line" : failure_detail_;
+    co_return fail(failure_, detail, failure_ == Errc::no_libtorch ? "install PyTorch's CPU wheel: deploy/setup.sh" : "");
 }
 
 Task<Result<TrainerEvent>> ChildProcess::Link::next_event() {

@@ -6,6 +6,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/randn.h>
 #include <c10/core/InferenceMode.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,9 +17,15 @@
 namespace skerry::node {
 namespace {
 
-void allow_onednn_fp32(bool allow) {
+/// False where this libtorch has no such switch (before 2.10 it has another form).
+bool allow_onednn_fp32([[maybe_unused]] bool allow) {
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 10
     at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL,
                                             allow ? at::Float32Precision::BF16 : at::Float32Precision::IEEE);
+    return true;
+#else
+    return false;
+#endif
 }
 
 /// Best of several runs, in seconds.
@@ -33,7 +40,7 @@ double time_product(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
     return best;
 }
 
-/// Largest |x - y| in units of what rounding of float sums of `k` terms may give.
+/// Largest |x - y|.
 double error(const at::Tensor& x, const at::Tensor& y) {
     const auto* a = x.const_data_ptr<float>();
     const auto* b = y.const_data_ptr<float>();
@@ -57,9 +64,9 @@ Setup set_up_torch(std::uint32_t threads) {
     // "bf16 allowed" lets oneDNN take float products; where it really computes in bf16 the error tells
     // (about 1e-1 here against 1e-4), and the default stays.
     Setup out;
-    allow_onednn_fp32(true);
+    const bool allowed = allow_onednn_fp32(true);
     const double onednn_s = time_product(onednn, a, b);
-    out.onednn_fp32 = error(mkl, onednn) < 1e-3 && onednn_s < 0.9 * mkl_s;
+    out.onednn_fp32 = allowed && error(mkl, onednn) < 1e-3 && onednn_s < 0.9 * mkl_s;
     allow_onednn_fp32(out.onednn_fp32);
 
     const auto a16 = a.to(at::kBFloat16);
