@@ -95,11 +95,16 @@ void Engine::open_staging(const Digest& plan_digest, Bytes plan_body) {
         asio::post(parts_.io, [this, plan_digest, followed = std::move(followed)] {
             if (!followed)
                 log_warn("exchange.staging_failed", {{"plan", plan_digest.short_hex()}, {"why", followed.error().detail}});
-            auto waiting = std::move(opening_[plan_digest]);
-            opening_.erase(plan_digest);
-            for (auto& start : waiting) start();
+            staging_opened(plan_digest);
         });
     });
+}
+
+/// Or given up: then what waited for it fails by itself.
+void Engine::staging_opened(const Digest& plan_digest) {
+    auto opening = opening_.extract(plan_digest);
+    if (opening.empty()) return;
+    for (auto& start : opening.mapped()) start();
 }
 
 // ---------------------------------------------------------------------------------------- peers and pieces
@@ -252,7 +257,10 @@ void Engine::perform(const VerifyChunk& action) {
         auto answer = piece ? files.take_piece(action, held.envelope, *held.bytes)
                             : files.take_block(action, *held.bytes);
         bool stored = answer && answer->verdict == ChunkVerdict::stored;
-        asio::post(parts_.io, [count, stored] { count(stored); });
+        asio::post(parts_.io, [this, action, count, stored] {
+            count(stored);
+            if (action.purpose == ChunkPurpose::plan_body) staging_opened(action.object.id);
+        });
         return to_answer(std::move(answer));
     };
     switch (action.purpose) {
@@ -267,11 +275,15 @@ void Engine::perform(const VerifyChunk& action) {
 
 void Engine::perform(const FollowPlan& action) { open_staging(action.digest, action.body); }
 
-// The plan's body comes as a chunk of its own (purpose plan_body), which opens the staging.
-void Engine::perform(const OpenStaging&) {}
+// The plan's body comes as a chunk of its own (purpose plan_body), which opens the staging; pieces that are here
+// before it wait.
+void Engine::perform(const OpenStaging& action) {
+    if (files_ && !files_->is_open(action.plan_digest)) opening_.try_emplace(action.plan_digest);
+}
 
 void Engine::perform(const DropStaging& action) {
     if (!files_) return;
+    staging_opened(action.plan_digest);
     asio::post(parts_.disk, [action, files = files_] { files->drop_staging(action.step, action.plan_digest); });
 }
 

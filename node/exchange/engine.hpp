@@ -117,6 +117,7 @@ class Engine final : public PeerLinksEvents {
     /// The same for work that needs the staging of a plan: waits while that is being opened.
     void run_staged(const Digest& plan_digest, OpId op, Work work);
     void open_staging(const Digest& plan_digest, Bytes plan_body);
+    void staging_opened(const Digest& plan_digest);
     void on_data(const NodeId& from, Data envelope, Bytes chunk);
     void serve_loaded(const NodeId& peer, Loaded loaded);
     void push_loaded(const NodeId& peer);

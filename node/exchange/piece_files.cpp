@@ -92,14 +92,9 @@ Result<ChunkAnswer> PieceFiles::take_piece(const VerifyChunk& what, const Data& 
 }
 
 ChunkAnswer PieceFiles::take_contribution(const VerifyChunk& what, const Data& envelope, ByteSpan chunk) {
-    std::shared_ptr<GatheredContribution> gathered;
-    {
-        std::lock_guard lock(gather_mutex_);
-        auto opened = store_->gather(what.object.step, what.object.id);
-        if (!opened) return verdict(ChunkVerdict::disk_error);
-        gathered = std::move(*opened);
-    }
-    auto put = gathered->put(what.piece, chunk, envelope.proof);
+    auto gathered = store_->gather(what.object.step, what.object.id);
+    if (!gathered) return verdict(ChunkVerdict::disk_error);
+    auto put = (*gathered)->put(what.piece, chunk, envelope.proof);
     if (put) return verdict(ChunkVerdict::stored);
     if (put.error().code == Errc::digest_mismatch) return verdict(ChunkVerdict::bad_proof);
     auto answer = verdict(judge(put.error()));

@@ -33,6 +33,8 @@ class PieceFiles {
     Result<PieceBytes> read(const ObjectRef& object, PieceIndex piece);
     /// Checks a received piece of a contribution or a result, and keeps it. Its staging is open (see follow).
     Result<ChunkAnswer> take_piece(const VerifyChunk& what, const Data& envelope, ByteSpan chunk);
+    /// Whether results of this plan can be taken: its staging is open.
+    bool is_open(const Digest& plan_digest) { return staged(plan_digest) != nullptr; }
     Result<ReducedAnswer> reduce(const Digest& plan_digest, PieceIndex piece);
 
     // ---- disk thread
@@ -61,7 +63,6 @@ class PieceFiles {
     std::mutex mutex_;
     std::map<Digest, std::shared_ptr<StagedEntry>> staged_;
     std::set<Digest> without_entry_;  ///< plans of other kinds: nothing to stage
-    std::mutex gather_mutex_;         ///< opening a gather file is not two threads' work at once
     std::map<Step, std::unique_ptr<SnapshotFetch>> fetches_;
 };
 
