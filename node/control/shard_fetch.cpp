@@ -19,11 +19,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Runs `work` on another executor and comes back with its answer.
+template <class Work>
+Task<std::invoke_result_t<Work>> as_task(Work work) {
+    co_return work();
+}
+
+/// Runs `work` on another executor and comes back with its answer. Name the work before the co_await: g++ 12 destroys
+/// a temporary closure twice.
 template <class Work>
 Task<std::invoke_result_t<Work>> elsewhere(asio::any_io_executor where, Work work) {
-    auto body = [](Work job) -> Task<std::invoke_result_t<Work>> { co_return job(); };
-    co_return co_await asio::co_spawn(where, body(std::move(work)), asio::use_awaitable);
+    auto job = as_task(std::move(work));
+    auto answer = co_await asio::co_spawn(where, std::move(job), asio::use_awaitable);
+    co_return answer;
 }
 
 Fail disk_error(const fs::path& file) {
@@ -124,14 +131,14 @@ Task<Result<fs::path>> ShardFetch::fetch(ShardInfo shard) {
 }
 
 Task<Result<void>> ShardFetch::obtain(ShardInfo shard, fs::path file) {
-    auto check = [file, shard]() -> Result<void> {
+    auto look = [file, shard]() -> Result<void> {
         std::error_code ignored;
         fs::create_directories(file.parent_path(), ignored);
         auto checked = verify_file(file, shard);
         if (!checked && checked.error().code == Errc::digest_mismatch) fs::remove(file, ignored);
         return checked;
     };
-    auto there = co_await elsewhere(disk_, std::move(check));
+    auto there = co_await elsewhere(disk_, std::move(look));
     if (there) co_return there;
     if (there.error().code == Errc::digest_mismatch) {
         ++corrupted_;
@@ -173,10 +180,12 @@ Task<Result<void>> ShardFetch::fetch_rest(ShardInfo shard, fs::path part) {
 }
 
 Task<Result<void>> ShardFetch::fetch_once(ShardInfo shard, fs::path part) {
-    auto measure = [part, shard] {
+    auto measure = [part, shard]() -> std::uint64_t {
         std::uint64_t size = size_of(part);
-        if (size > shard.bytes) ::truncate(part.c_str(), 0);
-        return size > shard.bytes ? 0 : size;
+        if (size <= shard.bytes) return size;
+        std::error_code ignored;
+        fs::remove(part, ignored);
+        return 0;
     };
     std::uint64_t offset = co_await elsewhere(disk_, std::move(measure));
     if (offset == shard.bytes && shard.bytes > 0) co_return Result<void>{};
@@ -202,8 +211,8 @@ Task<Result<void>> ShardFetch::fetch_once(ShardInfo shard, fs::path part) {
             block->data.size() > bytes)
             co_return fail(Errc::malformed, "the coordinator answered with another block");
         std::uint64_t size = block->data.size();
-        auto add = [part, offset, data = std::move(block->data)] { return append(part, offset, data); };
-        auto written = co_await elsewhere(disk_, std::move(add));
+        auto work = [part, offset, data = std::move(block->data)] { return append(part, offset, data); };
+        auto written = co_await elsewhere(disk_, std::move(work));
         if (!written) co_return written;
         offset += size;
         fetched_bytes_ += size;

@@ -20,6 +20,12 @@ namespace {
 /// dropped until the shutdown of the descriptor has taken effect.
 constexpr std::size_t kDeadRoutes = 4096;
 
+/// libzmq collects the parts of a message without any bound but that on each part, and hands over nothing before the
+/// last one. So a connection on which so much has come in since its last whole message is cut: the largest message,
+/// full pipes and the kernel's buffers together stay well below it.
+constexpr std::uint64_t kMostUndelivered = 64U << 20;
+constexpr std::chrono::milliseconds kWatchEvery{200};
+
 std::uint64_t tcp_received(int fd) {
     if (fd < 0) return 0;
     // glibc's struct ends before tcpi_bytes_received: the kernel's offset is 128, fixed by its ABI.
@@ -36,11 +42,17 @@ std::uint64_t tcp_received(int fd) {
 
 class PeerLinks::Impl : public ZmqLinkEvents {
   public:
+    /// What came in on an open descriptor.
+    struct Intake {
+        std::uint64_t mark = 0;  ///< bytes when a whole message was last seen
+        bool delivered = false;  ///< since the last look
+    };
     struct Dialler {
         std::shared_ptr<ZmqLink> link;
         asio::steady_timer changed;
         bool up = false;
         int fd = -1;
+        Intake intake{};
     };
     struct Inbound {
         Route route;
@@ -93,6 +105,8 @@ class PeerLinks::Impl : public ZmqLinkEvents {
     void take_route(const NodeId& node, const IncomingMessage& message);
     void bury(const Inbound& inbound);
     void cut(int fd);
+    void watch_intake();
+    bool is_stuffed(int fd, Intake& intake) const;
     void set_dialler_up(const NodeId& node, bool up);
     void lose_inbound(const NodeId& node);
     /// One way of a peer ended: what was under way on it is lost, even if there is another.
@@ -110,7 +124,7 @@ class PeerLinks::Impl : public ZmqLinkEvents {
     std::map<NodeId, Peer> peers_;
     std::map<const ZmqLink*, NodeId> diallers_;
     std::map<Route, NodeId> routes_;
-    std::set<int> accepted_;  ///< descriptors of the listener's open connections
+    std::map<int, Intake> accepted_;  ///< descriptors of the listener's open connections
     std::set<Route> dead_;
     bool stopping_ = false;
 };
@@ -133,8 +147,13 @@ Result<std::uint16_t> PeerLinks::Impl::bind() {
 
 Task<> PeerLinks::Impl::run() {
     co_await asio::this_coro::throw_if_cancelled(false);
-    asio::steady_timer forever(executor_, asio::steady_timer::time_point::max());
-    co_await forever.async_wait(no_throw);
+    asio::steady_timer timer(executor_);
+    for (;;) {
+        timer.expires_after(kWatchEvery);
+        auto [ec] = co_await timer.async_wait(no_throw);
+        if (ec) break;
+        watch_intake();
+    }
     stopping_ = true;
     if (listener_) listener_->stop();
     for (auto& [node, peer] : peers_) stop_dialler(peer);
@@ -290,6 +309,8 @@ std::optional<NodeId> PeerLinks::Impl::admit(ZmqLink& link, const IncomingMessag
 }
 
 void PeerLinks::Impl::on_incoming(ZmqLink& link, IncomingMessage message) {
+    if (auto accepted = accepted_.find(message.fd); &link == listener_.get() && accepted != accepted_.end())
+        accepted->second.delivered = true;
     auto node = admit(link, message);
     if (!node) {
         ++owner_.counters_.dropped_unknown;
@@ -303,6 +324,7 @@ void PeerLinks::Impl::on_incoming(ZmqLink& link, IncomingMessage message) {
     if (message.envelope.empty()) return;  // a dialler announcing itself
     Peer* peer = find(*node);
     if (peer == nullptr) return;
+    if (peer->dialler && peer->dialler->link.get() == &link) peer->dialler->intake.delivered = true;
     std::size_t bytes = message.envelope.size() + message.chunk.size();
     for (PeerTraffic* traffic : {&peer->traffic, &owner_.total_}) {
         traffic->received_bytes += bytes;
@@ -342,12 +364,32 @@ void PeerLinks::Impl::cut(int fd) {
     ::shutdown(fd, SHUT_RDWR);
 }
 
+bool PeerLinks::Impl::is_stuffed(int fd, Intake& intake) const {
+    std::uint64_t bytes = tcp_received(fd);
+    if (std::exchange(intake.delivered, false) || bytes < intake.mark) intake.mark = bytes;
+    return bytes - intake.mark > kMostUndelivered;
+}
+
+void PeerLinks::Impl::watch_intake() {
+    for (auto& [fd, intake] : accepted_) {
+        if (is_stuffed(fd, intake)) cut(fd);
+    }
+    for (auto& [node, peer] : peers_) {
+        if (!peer.dialler || peer.dialler->fd < 0 || !is_stuffed(peer.dialler->fd, peer.dialler->intake)) continue;
+        ++owner_.counters_.connections_cut;
+        ::shutdown(peer.dialler->fd, SHUT_RDWR);
+    }
+}
+
 void PeerLinks::Impl::on_connection(ZmqLink& link, ConnectionEvent event) {
     using Kind = ConnectionEvent::Kind;
     if (event.kind == Kind::failed) ++owner_.counters_.handshakes_failed;
     if (event.kind == Kind::refused_accept) ++owner_.counters_.accept_failed;
     if (&link == listener_.get()) {
-        if (event.kind == Kind::opened) accepted_.insert(event.fd);
+        if (event.kind == Kind::opened) {
+            accepted_[event.fd] = {};
+            ++owner_.counters_.accepted;
+        }
         if (event.kind != Kind::down) return;
         accepted_.erase(event.fd);
         std::vector<NodeId> lost;
@@ -361,7 +403,10 @@ void PeerLinks::Impl::on_connection(ZmqLink& link, ConnectionEvent event) {
     if (!node) return;
     Peer* peer = find(*node);
     if (peer == nullptr || !peer->dialler) return;
-    if (event.kind == Kind::opened) peer->dialler->fd = event.fd;
+    if (event.kind == Kind::opened) {
+        peer->dialler->fd = event.fd;
+        peer->dialler->intake = {};
+    }
     if (event.kind == Kind::up) set_dialler_up(*node, true);
     if (event.kind == Kind::down) set_dialler_up(*node, false);
 }

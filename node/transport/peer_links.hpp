@@ -58,12 +58,13 @@ struct PeerTraffic {
 };
 
 struct PeerLinksCounters {
+    std::uint64_t accepted = 0;           ///< TCP connections, before any handshake
     std::uint64_t handshakes_failed = 0;
     std::uint64_t accept_failed = 0;
     std::uint64_t dropped_unknown = 0;    ///< no User-Id, or of a node that is not in the roster now
     std::uint64_t dropped_malformed = 0;  ///< too many frames or bytes
     std::uint64_t dropped_outbox = 0;     ///< outbox full or no link
-    std::uint64_t connections_cut = 0;    ///< live connections of nodes that left the roster
+    std::uint64_t connections_cut = 0;    ///< of nodes that left the roster, or that sent a message without an end
 };
 
 /// Owns the sockets and their coroutines. Belongs to the io thread.

@@ -2,6 +2,7 @@
 //
 //   data_plane_stranger foreign PORT SERVER_KEY            a random CURVE key, megabytes as soon as it may
 //   data_plane_stranger known PORT SERVER_KEY PUB SECRET   a key that may be in the roster: 1 MiB messages for ever
+//   data_plane_stranger endless PORT SERVER_KEY PUB SECRET the same as parts of one message that never ends
 //   data_plane_stranger gibibyte PORT -                    no ZeroMQ: greeting, then a frame header that claims 1 GiB
 //
 // Runs until killed. Keys in hex.
@@ -24,12 +25,12 @@ using namespace skerry::node;
 
 namespace {
 
-int flood(std::uint16_t port, const CurveKeyPair& own, const CurveKey& server) {
+int flood(std::uint16_t port, const CurveKeyPair& own, const CurveKey& server, int flags) {
     ZmqContext context;
     auto dialler = make_dialler(context, own, server);
     if (!dialler || !connect_tcp(*dialler, "127.0.0.1", port)) return 1;
     std::vector<char> megabyte(1 << 20, 'x');
-    for (;;) zmq_send(dialler->native(), megabyte.data(), megabyte.size(), 0);
+    for (;;) zmq_send(dialler->native(), megabyte.data(), megabyte.size(), flags);
 }
 
 /// ZMTP 3.0 with mechanism CURVE, as far as any stranger gets; then a command frame of 2^30 bytes.
@@ -68,12 +69,12 @@ int main(int argc, char** argv) {
     auto server = parse_fixed_hex<CurveKey>(argv[3]);
     if (!server) return 2;
     CurveKeyPair own = make_curve_keys();
-    if (mode == "known") {
+    if (argc == 6) {
         auto key = parse_fixed_hex<CurveKey>(argv[4]);
         auto secret = parse_hex(argv[5]);
         if (!key || !secret || secret->size() != own.secret.size()) return 2;
         own.public_key = *key;
         std::memcpy(own.secret.data(), secret->data(), secret->size());
     }
-    return flood(port, own, *server);
+    return flood(port, own, *server, mode == "endless" ? ZMQ_SNDMORE : 0);
 }

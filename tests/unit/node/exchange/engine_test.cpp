@@ -126,25 +126,26 @@ TEST_F(TwoNodes, APreparedEntryIsVotedAndAppended) {
     run.node(1).follow(plan);
     ASSERT_TRUE(run.until([&] { return run.node(0).complete() && run.node(1).complete(); }, 20s));
 
-    auto root = [&](std::size_t i) {
+    auto root_at = [&](std::size_t i) {
         auto staged = run.stores().staged(i, plan);
         std::vector<Digest> leaves;
         for (std::uint32_t p = 0; p < plan.piece_owner.size(); ++p) leaves.push_back(*staged->leaf(PieceIndex{p}));
         return merkle_root(leaves);
     };
-    ASSERT_EQ(root(0), root(1));
-    auto record = run.stores().decide(plan, root(0));
+    Digest root = root_at(0);
+    ASSERT_EQ(root, root_at(1));
+    auto record = run.stores().decide(plan, root);
     auto decision = parse_decision(record.decision.body);
     ASSERT_TRUE(decision);
-    auto prepared = done(0, WritePrepared{{}, step, digest, root(0), decision->h_after});
+    auto prepared = done(0, WritePrepared{{}, step, digest, root, decision->h_after});
     ASSERT_FALSE(prepared.error) << prepared.error->detail;
     auto& vote = std::get<PreparedAnswer>(prepared.answer);
     EXPECT_TRUE(vote.durable);
     EXPECT_TRUE(verify_vote(run.stores().key(0).public_key(), decision->h_after, vote.signature));
 
     // Node 1 has not prepared: its entry comes from the complete staging.
-    EXPECT_FALSE(done(0, AppendEntry{{}, step, record, digest, root(0), true}).error);
-    EXPECT_FALSE(done(1, AppendEntry{{}, step, record, digest, root(0), false}).error);
+    EXPECT_FALSE(done(0, AppendEntry{{}, step, record, digest, root, true}).error);
+    EXPECT_FALSE(done(1, AppendEntry{{}, step, record, digest, root, false}).error);
     for (std::size_t i = 0; i < 2; ++i) {
         EXPECT_EQ(run.stores().store(i).decisions().next(), step.next());
         EXPECT_TRUE(run.stores().store(i).verify_entry(step));
