@@ -2,7 +2,7 @@
 //
 //   data_plane_stranger foreign PORT SERVER_KEY            a random CURVE key, megabytes as soon as it may
 //   data_plane_stranger known PORT SERVER_KEY PUB SECRET   a key that may be in the roster: 1 MiB messages for ever
-//   data_plane_stranger endless PORT SERVER_KEY PUB SECRET the same as parts of one message that never ends
+//   data_plane_stranger endless PORT SERVER_KEY PUB SECRET the same as messages of 300 parts each
 //   data_plane_stranger gibibyte PORT -                    no ZeroMQ: greeting, then a frame header that claims 1 GiB
 //
 // Runs until killed. Keys in hex.
@@ -25,12 +25,13 @@ using namespace skerry::node;
 
 namespace {
 
-int flood(std::uint16_t port, const CurveKeyPair& own, const CurveKey& server, int flags) {
+int flood(std::uint16_t port, const CurveKeyPair& own, const CurveKey& server, int parts) {
     ZmqContext context;
     auto dialler = make_dialler(context, own, server);
     if (!dialler || !connect_tcp(*dialler, "127.0.0.1", port)) return 1;
     std::vector<char> megabyte(1 << 20, 'x');
-    for (;;) zmq_send(dialler->native(), megabyte.data(), megabyte.size(), flags);
+    for (int sent = 1;; ++sent)
+        zmq_send(dialler->native(), megabyte.data(), megabyte.size(), sent % parts == 0 ? 0 : ZMQ_SNDMORE);
 }
 
 /// ZMTP 3.0 with mechanism CURVE, as far as any stranger gets; then a command frame of 2^30 bytes.
@@ -76,5 +77,5 @@ int main(int argc, char** argv) {
         own.public_key = *key;
         std::memcpy(own.secret.data(), secret->data(), secret->size());
     }
-    return flood(port, own, *server, mode == "endless" ? ZMQ_SNDMORE : 0);
+    return flood(port, own, *server, mode == "endless" ? 300 : 1);
 }
