@@ -18,17 +18,13 @@
 
 namespace skerry::node {
 
-/// A peer of the roster, and whether this node is the one that dials it.
+/// A peer of the roster, and whether this node is the one that dials it (the core says so).
 struct PeerTarget {
     NodeId node;
     CurveKey curve;
     std::vector<Address> addresses;
     bool dial = false;
 };
-
-/// Who dials whom: of two that can both be reached the lower node id; else the one that can reach the other;
-/// `must_dial` are the peers that Orders name. Answers one target for each other node of the roster. Pure.
-std::vector<PeerTarget> to_targets(const Roster& roster, const NodeId& self, const std::vector<NodeId>& must_dial);
 
 /// What PeerLinks tells its owner, on the io thread. May call back into PeerLinks.
 class PeerLinksEvents {

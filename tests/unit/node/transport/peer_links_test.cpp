@@ -194,24 +194,5 @@ TEST_F(LinksTest, BytesUnderWayAreSeenOnTheWire) {
     EXPECT_GE(b.links->wire_received(a.id) - before, 500'000U);
 }
 
-TEST(Targets, OfTwoReachableNodesTheLowerDials) {
-    Roster roster;
-    for (std::uint8_t n = 1; n <= 3; ++n) {
-        RosterEntry entry;
-        entry.node = node_id(n);
-        entry.reachable = n != 3;
-        roster.nodes.push_back(entry);
-    }
-    auto dials = [&](std::uint8_t self, std::vector<NodeId> ordered = {}) {
-        std::vector<bool> out;
-        for (const auto& target : to_targets(roster, node_id(self), ordered)) out.push_back(target.dial);
-        return out;
-    };
-    EXPECT_THAT(dials(1), ElementsAre(true, false));   // 2 yes; 3 cannot be reached
-    EXPECT_THAT(dials(2), ElementsAre(false, false));
-    EXPECT_THAT(dials(3), ElementsAre(true, true));    // only it can open the connection
-    EXPECT_THAT(dials(2, {node_id(1)}), ElementsAre(true, false));
-}
-
 }  // namespace
 }  // namespace skerry::node::testing
