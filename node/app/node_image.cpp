@@ -21,6 +21,7 @@ Result<PreparedImage> read_prepared(const RunStore& store, const PreparedEntry& 
     return out;
 }
 
+/// Damaged entries and snapshots are removed here, so that what is needed of them is fetched again.
 void read_log(RunStore& store, NodeImage& image) {
     const DecisionLog& log = store.decisions();
     for (Step at = log.first(); at < log.next();) {
@@ -30,9 +31,11 @@ void read_log(RunStore& store, NodeImage& image) {
         for (SignedDecision& record : *records) image.decisions.push_back(std::move(record));
     }
     for (Step k = log.first(); k < log.next(); k = k.next()) {
-        if (store.has_entry(k)) image.entries.push_back(k);
+        if (store.has_entry(k) && store.verify_entry(k)) image.entries.push_back(k);
     }
-    for (const SnapshotInfo& snapshot : store.snapshots()) image.snapshots.push_back({snapshot.step, snapshot.state_digest});
+    for (const SnapshotInfo& snapshot : store.snapshots()) {
+        if (store.verify_snapshot(snapshot.step)) image.snapshots.push_back({snapshot.step, snapshot.state_digest});
+    }
 }
 
 void read_open_step(RunStore& store, NodeImage& image) {

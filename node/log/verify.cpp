@@ -69,6 +69,7 @@ class Verifier {
         check_credits();
         check_entries();
         check_snapshots();
+        check_gaps();
         if (options_.replay) {
             auto replayed = replay();
             if (!replayed) return fail(replayed.error());
@@ -84,6 +85,7 @@ class Verifier {
     void check_entries();
     void check_plan(const EntryReader& entry, const Decision& decision);
     void check_snapshots();
+    void check_gaps();
     std::optional<Step> choose_start() const;
     Result<void> replay();
     Result<void> load_base(Step base, const StateFiles& files);
@@ -195,9 +197,16 @@ void Verifier::check_entries() {
         entries_[k] = *entry;
         ++report_.entries;
     }
-    // Pruning takes the oldest ones; between the rest nothing may be missing.
-    for (Step k = entries_.empty() ? log_.next() : entries_.begin()->first; k < log_.next();
-         k = k.next()) {
+}
+
+/// Between the state that the log is replayed from and its head no entry may be missing. What lies
+/// below a gap under a snapshot helps nobody and hurts nobody: pruning, or damage that was not
+/// worth fetching, left it.
+void Verifier::check_gaps() {
+    auto start = choose_start();
+    Step from = entries_.empty() ? log_.next() : entries_.begin()->first;
+    if (start) from = *start;
+    for (Step k = from; k < log_.next(); k = k.next()) {
         if (log_.row(k)->kind == EntryKind::commit && !entries_.contains(k))
             problem("entry " + name_of(k) + " is missing");
     }

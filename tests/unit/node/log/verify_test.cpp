@@ -74,6 +74,22 @@ TEST(Verify, FindsDamageAndGaps) {
     EXPECT_TRUE(mentions(*report, "entry 1 is missing"));
 }
 
+TEST(Verify, AGapUnderASnapshotIsNoProblem) {
+    StoreRun run(1);
+    for (int k = 0; k < 3; ++k) {
+        run.run_step();
+        if (k == 1) {
+            ASSERT_TRUE(run.store(0).write_snapshot());
+        }
+    }
+    fs::remove(run.folder(0) / "entries" / "1");
+    auto report = verify_run(run.folder(0), {});
+    ASSERT_TRUE(report);
+    EXPECT_TRUE(report->problems.empty()) << report->problems.front();
+    EXPECT_EQ(report->replayed_from, Step{2});
+    EXPECT_EQ(report->states.size(), 2U);
+}
+
 TEST(Verify, FindsDataThatWasCreditedTwice) {
     StoreRun run(1);
     auto ready = run.contribute(run.head());
