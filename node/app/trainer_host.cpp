@@ -46,25 +46,31 @@ void TrainerHost::finish(OpId op, Result<Answer> result) {
 
 // ---- life of the process ------------------------------------------------------------------------------
 
-void TrainerHost::perform(const StartTrainer& action) {
+// What waits will not be done; each operation has its one answer.
+void TrainerHost::forget_process() {
     ++generation_;
-    ++starts_;
-    queue_.clear();
     ready_ = false;
     training_ = {};
     trainer_.reset();
+    wake_.cancel();
+    for (TrainerAction& action : std::exchange(queue_, {})) {
+        OpId op = std::visit([](auto& one) { if constexpr (requires { one.op; }) return one.op; else return OpId{}; }, action);
+        if (op != OpId{}) finish(op, fail(Errc::trainer_failed, "the trainer is gone"));
+    }
+}
+
+void TrainerHost::perform(const StartTrainer& action) {
+    forget_process();
+    ++starts_;
     children_.spawn(serve(generation_, action.op));
 }
 
 void TrainerHost::perform(const KillTrainer& action) {
-    if (trainer_) log_info("trainer.kill", {{"reason", action.reason}});
-    ++generation_;
-    queue_.clear();
-    ready_ = false;
-    training_ = {};
-    if (trainer_) trainer_->kill();
-    trainer_.reset();
-    wake_.cancel();
+    if (trainer_) {
+        log_info("trainer.kill", {{"reason", action.reason}});
+        trainer_->kill();
+    }
+    forget_process();
 }
 
 Task<> TrainerHost::serve(std::uint64_t generation, OpId started) {
@@ -130,12 +136,7 @@ Task<> TrainerHost::watch(std::uint64_t generation) {
 void TrainerHost::ended(std::uint64_t generation, TrainerGone gone) {
     if (generation != generation_) return;
     log_warn("trainer.gone", {{"code", std::string(to_name(gone.code))}, {"detail", gone.detail}});
-    ++generation_;
-    queue_.clear();
-    ready_ = false;
-    training_ = {};
-    trainer_.reset();
-    wake_.cancel();
+    forget_process();
     parts_.report(std::move(gone));
 }
 
@@ -191,7 +192,6 @@ Task<> TrainerHost::drain(std::uint64_t generation) {
 }
 
 Task<> TrainerHost::carry_out(TrainerAction action) {
-    std::uint64_t generation = generation_;
     OpId op{};
     Result<Answer> result = Answer{};
     if (auto* load = std::get_if<TrainerLoad>(&action)) {
@@ -220,7 +220,7 @@ Task<> TrainerHost::carry_out(TrainerAction action) {
         op = encode->op;
         result = co_await act(*encode);
     }
-    if (generation != generation_) co_return;  // TrainerGone ended every operation
+    // Also when the process is gone: what read theta must say that it no longer does.
     if (op != OpId{}) finish(op, std::move(result));
     else if (!result) log_warn("trainer.request", {{"error", result.error().detail}});
 }
@@ -236,9 +236,10 @@ Task<Result<Answer>> TrainerHost::act(TrainerLoad action) {
 
 Task<Result<void>> TrainerHost::register_shard(std::uint32_t file) {
     if (file < registered_.size() && registered_[file]) co_return Result<void>{};
-    auto trainer = trainer_;
     auto path = co_await data_->local_path(file);
     if (!path) co_return fail(path.error());
+    auto trainer = trainer_;
+    if (!trainer) co_return fail(Errc::trainer_failed, "the trainer is gone");
     auto tokens = co_await trainer->file(file, path->string());
     if (!tokens) co_return fail(tokens.error());
     if (registered_.size() <= file) registered_.resize(file + 1, false);

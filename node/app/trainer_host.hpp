@@ -69,6 +69,7 @@ class TrainerHost {
     Task<Result<void>> register_shard(std::uint32_t file);
 
     void finish(OpId op, Result<Answer> result);
+    void forget_process();
     void ended(std::uint64_t generation, TrainerGone gone);
     std::filesystem::path slot_path(std::uint32_t slot) const;
 
