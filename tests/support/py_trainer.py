@@ -225,7 +225,7 @@ class Trainer:
         try:
             need(handler, "USAGE", "unknown verb")
             need(self.engine or verb in ("config", "quit"), "BAD_STATE", "config comes first")
-            need(not self.order or verb in ("feed", "freeze", "save", "quit"), "BAD_STATE", "not while training")
+            need(not self.order or verb in ("file", "feed", "freeze", "save", "quit"), "BAD_STATE", "not while training")
             answer = handler(**fields) or {}
         except Refused as e:
             return self.send("error", verb=verb, code=e.code, detail=str(e))

@@ -130,11 +130,11 @@ Session::Answer Session::with_model(const std::string& verb, Fields& f) {
     if (verb == "file") {
         const auto id = static_cast<std::uint32_t>(f.count("file", 65535));
         const std::string path = f.text("path");
-        return short_verb(true, [&]() -> Answer {
-            auto tokens = loop_->open_file(id, path);
-            if (!tokens) return fail(tokens.error());
-            return Json{{"tokens", *tokens}};
-        });
+        auto good = f.finish();  // in every phase: a lease that arrives during a round may need another shard
+        if (!good) return fail(good.error());
+        auto tokens = loop_->open_file(id, path);
+        if (!tokens) return fail(tokens.error());
+        return Json{{"tokens", *tokens}};
     }
     if (verb == "load") {
         const std::string optimizer = f.text("optimizer");

@@ -258,6 +258,13 @@ Task<> freeze_and_death(ChildProcess& child, Bench& bench) {
     auto started = co_await child.train(order);
     CO_GOOD(started);
     EXPECT_EQ(child.status().phase, "train");
+    auto another = co_await child.file(8, (bench.folder / "shard.bin").string());
+    CO_GOOD(another);
+    fed = co_await child.feed(sequences(2));
+    CO_GOOD(fed);
+    auto no_change = co_await child.load(false);
+    CO_ASSERT(!no_change);
+    EXPECT_EQ(no_change.error().code, Errc::bad_state);
     auto frozen = co_await child.freeze();
     CO_GOOD(frozen);
     auto event = co_await within(kPatience, child.next_event());
