@@ -75,7 +75,7 @@ std::variant<TokenRow*, Refusal> Admission::check_token(const Hello& hello, std:
     if (!known) return refusal_of(Errc::token_unknown, "the token is not one of this run", ask);
     TokenRow& token = at->second;
     if (token.revoked) return refusal_of(Errc::token_unknown, "the token was revoked", ask);
-    if (token.not_after != 0 && wall_unix_s > token.not_after)
+    if (token.not_after != 0 && wall_unix_s >= token.not_after)
         return refusal_of(Errc::token_expired, "the token has expired", ask);
     if (token.uses_left == 0) return refusal_of(Errc::token_used_up, "the token was used as often as it allows", ask);
     if (c_.nodes.size() >= kMaxNodes)
