@@ -78,7 +78,7 @@ struct DropChunk {
 
 // -------------------------------------------------------------------------------------------- durable facts
 
-/// Durable before anything is sent in that term. Done: nothing.
+/// Durable before anything is sent in that term; several are written in order. Done: nothing.
 struct PersistSeen {
     OpId op;
     Term term;

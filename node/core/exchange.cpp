@@ -107,6 +107,10 @@ bool Exchange::binds(const NodeId& node, const Digest& contribution) const {
            });
 }
 
+bool Exchange::binds_own(const NodeId& self) const {
+    return std::any_of(own_.begin(), own_.end(), [&](const Digest& id) { return binds(self, id); });
+}
+
 bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
     if (own_.contains(id)) return true;
     auto at = gathered_.find(id);

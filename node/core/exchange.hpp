@@ -31,6 +31,11 @@ class Exchange {
 
     /// Contributions on this disk.
     void add_own(Step step, const Digest& id);
+    /// A newly frozen one: its file takes the place of any other.
+    void replace_own(Step step, const Digest& id) {
+        own_.clear();
+        add_own(step, id);
+    }
     void add_gathered(Step step, const Digest& id, const std::vector<PieceIndex>& pieces);
     /// My contribution is lost: it is reported, and never offered again.
     void lose_own(const Digest& id);
@@ -46,6 +51,8 @@ class Exchange {
     bool member(const NodeId& node) const;
     /// Whether the plan binds this contribution of mine.
     bool binds(const NodeId& node, const Digest& contribution) const;
+    /// Whether it binds one of mine that is here.
+    bool binds_own(const NodeId& self) const;
 
     void on_have(const NodeId& from, const Have& message);
     void on_gone(const NodeId& from, const Want& want);

@@ -105,6 +105,8 @@ void StepMachine::contribution_lost(const ObjectRef& object) {
 void StepMachine::freeze_if_due() {
     if (!round_over_ || frozen_ || encode_op_ || lost_at_ || reload_wanted_ || stopping_ || !at_head()) return;
     if (!trainer_.idle() || !trainer_.has_delta()) return;
+    // The plan binds what the process before froze: freezing again would replace that file.
+    if (exchange_.following() && exchange_.binds_own(context_.self())) return;
     encode_op_ = context_.new_op();
     encode_dropped_ = false;
     log_.reader_begins(*encode_op_);
@@ -140,7 +142,7 @@ void StepMachine::on_encoded(const Done& done) {
     frozen.loss = trainer_.delta().loss;
     frozen.life = trainer_.life();
     frozen_ = std::move(frozen);
-    exchange_.add_own(frozen_->step, frozen_->id);
+    exchange_.replace_own(frozen_->step, frozen_->id);
 }
 
 // ------------------------------------------------------------------------------------------------- rounds

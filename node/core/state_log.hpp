@@ -44,11 +44,12 @@ class StateLog {
 
     /// Loads the newest state this disk has that is not known to be bad.
     void load();
-    /// Forgets the state in memory; load() starts over.
-    /// What was said about the state is void until it is loaded again; Reports name no digests meanwhile.
+    /// Forgets the state in memory; load() starts over. No digest is named until then: that is how the coordinator
+    /// sees that what is named afterwards is of the new state.
     void unload() {
         loaded_ = false;
         digests_.clear();
+        applied_ = newest_start();
     }
     void append(Step step, bool prepared);
     void apply(Step step, LocalDelta local, ResidualRule residual);

@@ -9,6 +9,7 @@ namespace skerry::node {
 
 namespace {
 constexpr Millis kAskAgain{2000};
+constexpr Millis kReloadAgain{3000};
 constexpr Millis kPrepareAgain{5000};
 constexpr std::size_t kPlanBodies = 4;
 
@@ -93,7 +94,8 @@ void StepMachine::on_orders(const Orders& orders) {
         if (request.ask == Ask::write_snapshot) snapshot_asked_ = true;
         if (request.ask == Ask::state_digest && request.step == log_.applied())
             digest_done_ = log_.digest_of(request.step).has_value();
-        if (request.ask == Ask::reload_state && log_.loaded() && !log_.busy()) {
+        if (request.ask == Ask::reload_state && log_.loaded() && !log_.busy() && context_.now >= reload_again_) {
+            reload_again_ = context_.now + kReloadAgain;
             context_.note("this node's state differs from the agreed one: replaying from disk", true);
             log_.unload();
             drop_local("state reloaded");

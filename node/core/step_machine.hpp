@@ -158,6 +158,7 @@ class StepMachine {
 
     bool leases_settled_ = false;
     Mono decisions_again_ = Mono::min();
+    Mono reload_again_ = Mono::min();
     bool snapshot_asked_ = false;
     bool digest_done_ = false;
     std::optional<Step> evaluated_;

@@ -1,0 +1,124 @@
+#include "tests/sim/checker.hpp"
+
+#include <algorithm>
+
+#include "protocol/wire/canonical.hpp"
+
+namespace skerry::sim {
+
+namespace op = coordinator::op;
+
+std::string to_text(const std::vector<Segment>& segments) {
+    std::string out;
+    for (const Segment& s : segments)
+        out += " " + std::to_string(s.lease.value) + ":" + std::to_string(s.from) + "-" + std::to_string(s.to);
+    return out;
+}
+
+const TrueContribution* Checker::find(Step step, const Digest& id) const {
+    auto at = made_.find({step, id});
+    return at == made_.end() ? nullptr : &at->second;
+}
+
+void Checker::after_tx(const MemoryJournal& journal, const coordinator::Tx& tx) {
+    for (const coordinator::Op& o : tx.ops) {
+        if (const auto* plan = std::get_if<op::PutPlan>(&o)) on_plan(plan->plan);
+        if (const auto* decision = std::get_if<op::PutDecision>(&o))
+            on_decision(decision->decision, plans_.at(decision->decision.plan_digest));
+    }
+    check_ledger(journal);
+}
+
+void Checker::on_plan(const coordinator::PlanRow& row) {
+    plans_[row.digest] = row.body;
+    auto plan = parse_plan(row.body);
+    require(plan.has_value(), "I14", "a plan that does not parse");
+    for (const Participant& p : plan->participants) {
+        const auto* truth = find(row.step, p.contribution);
+        require(truth != nullptr && truth->node == p.node, "I7", "a plan binds a contribution that nobody made");
+        const auto age = row.step.value - truth->base.value;
+        require(age <= manifest_.max_carry, "I16", "a plan binds a contribution of age " + std::to_string(age));
+        require(truth->segments == p.segments, "I7",
+                "a plan credits" + to_text(p.segments) + " for a contribution of" + to_text(truth->segments));
+    }
+}
+
+void Checker::on_decision(const coordinator::DecisionRow& row, const Bytes& plan_body) {
+    auto plan = parse_plan(plan_body);
+    auto decision = parse_decision(row.record.decision.body);
+    require(plan && decision, "I1", "a decision that does not parse");
+    copies_[row.step] = plan->durable_copies;
+    std::vector<Digest> leaves;
+    std::int64_t weight = 0;
+    for (const Participant& p : plan->participants) weight += static_cast<std::int64_t>(p.weight_tokens);
+    for (std::uint32_t piece = 0; piece < pieces_; ++piece) {
+        std::int64_t sum = 0;
+        for (const Participant& p : plan->participants)
+            sum += static_cast<std::int64_t>(p.weight_tokens) * find(row.step, p.contribution)->values[piece];
+        leaves.push_back(
+            merkle_leaf(to_chunk(ObjectKind::result, row.step, PieceIndex{piece}, mean_of(sum, weight))));
+    }
+    require(decision->roots.front() == merkle_root(leaves), "I7",
+            "entry " + std::to_string(row.step.value) + " is not the mean of what its plan binds");
+    for (const Credit& c : decision->credits)
+        for (const Segment& s : c.segments) credit(s.from, s.to);
+}
+
+void Checker::credit(std::uint64_t lo, std::uint64_t hi) {
+    auto after = credited_.lower_bound(lo);
+    bool free = after == credited_.end() || after->first >= hi;
+    if (after != credited_.begin()) free = free && std::prev(after)->second <= lo;
+    require(free, "I6", "positions " + std::to_string(lo) + "-" + std::to_string(hi) + " are credited twice");
+    if (after != credited_.end() && after->first == hi) {
+        hi = after->second;
+        after = credited_.erase(after);
+    }
+    if (after != credited_.begin() && std::prev(after)->second == lo) {
+        std::prev(after)->second = hi;
+        return;
+    }
+    credited_[lo] = hi;
+}
+
+void Checker::check_ledger(const MemoryJournal& journal) {
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> all(credited_.begin(), credited_.end());
+    all.insert(all.end(), journal.free_ranges().begin(), journal.free_ranges().end());
+    std::optional<Plan> plan;
+    if (journal.plan()) {
+        auto parsed = parse_plan(journal.plan()->body);
+        if (parsed) plan = std::move(*parsed);
+    }
+    for (const auto& [id, lease] : journal.leases()) {
+        all.emplace_back(lease.done, lease.hi);
+        bool pinned = false;
+        if (plan)
+            for (const Participant& p : plan->participants)
+                for (const Segment& s : p.segments) pinned = pinned || s.lease == id;
+        const auto holder = journal.nodes().find(lease.holder);
+        const bool current = holder != journal.nodes().end() && holder->second.state == NodeState::current;
+        require(current || pinned, "I8", "lease " + std::to_string(id.value) + " of a node that is not current");
+    }
+    std::sort(all.begin(), all.end());
+    std::uint64_t at = 0;
+    for (const auto& [lo, hi] : all) {
+        if (lo == hi) continue;
+        require(lo == at, lo < at ? "I6" : "I8", "position " + std::to_string(std::min(lo, at)) + " is in " +
+                                                     (lo < at ? "two places" : "no place"));
+        at = hi;
+    }
+    require(at == journal.meta().tail, "I8", "the ledger ends before its tail");
+}
+
+void Checker::state_reached(const std::string& who, Step step, const Digest& digest) {
+    auto [at, fresh] = states_.try_emplace(step, digest);
+    require(fresh || at->second == digest, "I2", who + " has another S_" + std::to_string(step.value));
+}
+
+void Checker::entry_taken(const std::string& who, Step step, const Digest& root, const MemoryJournal& journal) {
+    require(step < journal.head(), "I3", who + " takes entry " + std::to_string(step.value) + " which is not decided");
+    auto decision = parse_decision(journal.decision(step).record.decision.body);
+    require(decision && decision->roots.front() == root, "I2",
+            who + " has another entry " + std::to_string(step.value));
+}
+
+}  // namespace skerry::sim

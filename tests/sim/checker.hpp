@@ -1,0 +1,58 @@
+#pragma once
+// The truth that no party knows: what every contribution really contains, what was decided, every state that exists.
+// Called at the moments when an invariant could break (03-step-protocol, section 11).
+
+#include <map>
+
+#include "tests/sim/memory_journal.hpp"
+#include "tests/sim/model.hpp"
+#include "tests/sim/world.hpp"
+
+namespace skerry::sim {
+
+/// What a node's delta really is.
+struct TrueContribution {
+    NodeId node;
+    Step base;                      ///< of the oldest part
+    std::vector<Segment> segments;  ///< positions that were trained on
+    Values values;
+};
+
+class Checker {
+  public:
+    Checker(const Manifest& manifest, std::uint32_t pieces) : manifest_(manifest), pieces_(pieces) {}
+
+    void made(Step step, const Digest& id, TrueContribution what) { made_[{step, id}] = std::move(what); }
+    const TrueContribution* find(Step step, const Digest& id) const;
+
+    /// After a transaction is durable.
+    void after_tx(const MemoryJournal& journal, const coordinator::Tx& tx);
+
+    /// A node made S_step. I2.
+    void state_reached(const std::string& who, Step step, const Digest& digest);
+    /// A node wrote entry `step` to its log, or applied it. I3, I2.
+    void entry_taken(const std::string& who, Step step, const Digest& root, const MemoryJournal& journal);
+
+    /// Copies that the plan of a decided step promised.
+    std::uint32_t copies_of(Step step) const { return copies_.at(step); }
+
+    const std::map<std::uint64_t, std::uint64_t>& credited() const { return credited_; }
+
+  private:
+    void on_plan(const coordinator::PlanRow& row);
+    void on_decision(const coordinator::DecisionRow& row, const Bytes& plan_body);
+    void check_ledger(const MemoryJournal& journal);
+    void credit(std::uint64_t lo, std::uint64_t hi);
+
+    Manifest manifest_;
+    std::uint32_t pieces_;
+    std::map<std::pair<Step, Digest>, TrueContribution> made_;
+    std::map<Digest, Bytes> plans_;
+    std::map<Step, Digest> states_;
+    std::map<Step, std::uint32_t> copies_;
+    std::map<std::uint64_t, std::uint64_t> credited_;  ///< lo -> hi
+};
+
+std::string to_text(const std::vector<Segment>& segments);
+
+}  // namespace skerry::sim

@@ -1,0 +1,65 @@
+#pragma once
+// A trainer process: consumes positions in order, one inner step after the other.
+
+#include <deque>
+
+#include "tests/sim/sim_disk.hpp"
+
+namespace skerry::sim {
+
+struct SimTrainer {
+    bool alive = false;
+    bool hung = false;
+    std::uint64_t life = 0;
+    bool loaded = false;
+    Values delta;
+    node::TrainedSoFar counters;
+    std::vector<Segment> truth;      ///< what the delta contains
+    std::optional<Step> true_base;   ///< S on which its oldest part was trained
+    std::deque<Segment> queue;
+
+    // The round under way.
+    std::optional<node::TrainerTrain> order;
+    std::uint64_t steps_done = 0;
+    Mono deadline = Mono::max();
+    bool freezing = false;
+
+    void clear(std::uint32_t pieces) {
+        delta.assign(pieces, 0);
+        counters = {};
+        truth.clear();
+        true_base.reset();
+        queue.clear();
+        loaded = true;
+    }
+    /// One inner step on up to `batch` positions.
+    void inner_step(const ModelState& state, Step at, std::uint32_t batch, std::uint32_t sequence_tokens) {
+        for (std::uint32_t i = 0; i < batch && !queue.empty(); ++i) {
+            Segment& next = queue.front();
+            const std::uint64_t position = next.from++;
+            take(next.lease, position);
+            for (std::uint32_t p = 0; p < delta.size(); ++p) delta[p] += gradient(position, p, state.theta[p]);
+            if (next.from == next.to) queue.pop_front();
+            ++counters.sequences;
+            counters.tokens += sequence_tokens;
+        }
+        if (!true_base) true_base = at;
+        ++counters.steps;
+        ++steps_done;
+        counters.loss = 1.0;
+    }
+
+  private:
+    void take(LeaseId lease, std::uint64_t position) {
+        for (Segment& s : truth) {
+            if (s.lease != lease) continue;
+            if (s.to == position) {
+                ++s.to;
+                return;
+            }
+        }
+        truth.push_back({lease, position, position + 1});
+    }
+};
+
+}  // namespace skerry::sim
