@@ -225,6 +225,12 @@ void Membership::settle() {
         } else if (c_.silent(node) && c_.now - node.heard >= away_after()) {
             c_.set_state(node, NodeState::away, "silent");
             c_.release_leases(id);
+            // A process that was only stopped finds out by this, and comes back with a Hello.
+            if (node.session) {
+                c_.out.push_back(Close{*node.session});
+                c_.sessions.erase(*node.session);
+                node.session.reset();
+            }
         }
     }
 }

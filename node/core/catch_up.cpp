@@ -43,7 +43,8 @@ void CatchUp::fetch_entry(Step step, const Digest& plan_digest, const Digest& ro
     asker_.forget_object({ObjectKind::result, step, plan_digest});
     context_.emit(OpenStaging{step, plan_digest});
     const auto list_bytes = 32 * context_.grid.count();
-    want_block(step, root, ChunkPurpose::leaf_list, PieceIndex{0}, PieceIndex{0}, list_bytes);
+    if (one_piece()) take_entry_leaves({root});
+    else want_block(step, root, ChunkPurpose::leaf_list, PieceIndex{0}, PieceIndex{0}, list_bytes);
     want_block(step, plan_digest, ChunkPurpose::plan_body, PieceIndex{0}, PieceIndex{0}, 4096);
 }
 
@@ -61,8 +62,12 @@ void CatchUp::on_entry(const Fetched& fetched) {
     if (want.purpose == ChunkPurpose::plan_body && want.object.id == entry_->plan_digest) entry_->body = true;
     if (want.purpose == ChunkPurpose::entry && want.object.id == entry_->plan_digest) entry_->missing.erase(want.place);
     if (want.purpose != ChunkPurpose::leaf_list || want.object.id != entry_->root) return;
-    if (fetched.answer.leaves.size() != context_.grid.count()) return;
-    entry_->leaves = fetched.answer.leaves;
+    take_entry_leaves(fetched.answer.leaves);
+}
+
+void CatchUp::take_entry_leaves(const std::vector<Digest>& leaves) {
+    if (leaves.size() != context_.grid.count()) return;
+    entry_->leaves = leaves;
     for (PieceIndex piece : entry_->missing) {
         Want chunk;
         chunk.object = {ObjectKind::result, entry_->step, entry_->plan_digest};
@@ -154,6 +159,13 @@ void CatchUp::take_preimage(const Bytes& body) {
     snapshot_->preimage = body;
     snapshot_->theta_root = theta;
     snapshot_->m_root = m;
+    if (one_piece()) {
+        snapshot_->theta = std::vector<Digest>{theta};
+        snapshot_->m = std::vector<Digest>{m};
+        want_floats(*snapshot_->theta, ChunkPurpose::theta_piece);
+        want_floats(*snapshot_->m, ChunkPurpose::m_piece);
+        return;
+    }
     const auto list_bytes = 32 * context_.grid.count();
     want_block(snapshot_->what.step, theta, ChunkPurpose::leaf_list, PieceIndex{0}, PieceIndex{0}, list_bytes);
     want_block(snapshot_->what.step, m, ChunkPurpose::leaf_list, PieceIndex{1}, PieceIndex{0}, list_bytes);

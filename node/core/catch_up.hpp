@@ -62,9 +62,12 @@ class CatchUp {
     };
     void want_block(Step step, const Digest& hash, ChunkPurpose purpose, PieceIndex wire, PieceIndex place,
                     std::uint32_t bytes);
+    void take_entry_leaves(const std::vector<Digest>& leaves);
     void on_entry(const Fetched& fetched);
     void on_snapshot(const Fetched& fetched);
     void take_preimage(const Bytes& body);
+    /// The list of one leaf is the root itself; asked for as a block that hash would mean the piece.
+    bool one_piece() const { return context_.grid.count() == 1; }
     void want_floats(const std::vector<Digest>& leaves, ChunkPurpose purpose);
     std::vector<NodeId> snapshot_holders(Step step) const;
     std::uint64_t entry_bytes() const;

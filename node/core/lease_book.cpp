@@ -34,6 +34,7 @@ bool LeaseBook::granted(const LeaseGrant& grant) {
         const bool known = std::any_of(leases_.begin(), leases_.end(), [&](const auto& l) { return l.id == lease.id; });
         if (!known) leases_.push_back(lease);
     }
+    if (nothing_) return true;
     std::sort(leases_.begin(), leases_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
     context_.emit(SaveLeases{leases_});
     return true;

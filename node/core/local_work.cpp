@@ -46,6 +46,7 @@ void StepMachine::drop_local(const char* why) {
     frozen_.reset();
     encode_dropped_ = encode_op_.has_value();
     round_over_ = false;
+    round_steps_ = 0;  // they went with it
     leases_.rewind();
     if (trainer_.loaded()) reload_wanted_ = true;
 }
@@ -105,8 +106,9 @@ void StepMachine::contribution_lost(const ObjectRef& object) {
 void StepMachine::freeze_if_due() {
     if (!round_over_ || frozen_ || encode_op_ || lost_at_ || reload_wanted_ || stopping_ || !at_head()) return;
     if (!trainer_.idle() || !trainer_.has_delta()) return;
-    // The plan binds what the process before froze: freezing again would replace that file.
-    if (exchange_.following() && exchange_.binds_own(context_.self())) return;
+    // The plan in force binds what the process before froze: freezing again would replace that file.
+    const auto& plan = context_.orders.plan;
+    if (plan && exchange_.follows(plan->digest) && exchange_.binds_own(context_.self())) return;
     encode_op_ = context_.new_op();
     encode_dropped_ = false;
     log_.reader_begins(*encode_op_);
@@ -209,6 +211,7 @@ void StepMachine::load_trainer() {
     if (frozen_ || !at_head() || !leases_settled_) return;
     leases_.rewind();
     reload_wanted_ = false;
+    round_steps_ = 0;
     base_ = log_.applied();
     std::erase_if(progress_, [&](const ProgressImage& image) { return !progress_valid(image); });
     if (progress_.empty()) trainer_.load(std::exchange(reset_optimizer_, false));

@@ -16,10 +16,11 @@ void Network::dial(std::uint32_t node) {
         dialing_.erase(node);
         SimNode& peer = *sim_.nodes[node];
         if (!peer.up() || session_of_.contains(node)) return;
-        if (!sim_.coordinator->up() || cut_up_.contains(node) || cut_down_.contains(node)) return dial(node);
+        if (peer.frozen() || !sim_.coordinator->up() || cut_up_.contains(node) || cut_down_.contains(node)) return dial(node);
         const std::uint64_t id = ++next_session_;
         sessions_[id].node = node;
         session_of_[node] = id;
+        world_.say(peer.name(), "session " + std::to_string(id));
         peer.feed(node::SessionUp{});
     });
 }
@@ -34,7 +35,8 @@ void Network::end_session(std::uint64_t id, Millis node_hears, Millis coordinato
     auto at = sessions_.find(id);
     if (at == sessions_.end()) return;
     const std::uint32_t node = at->second.node;
-    const bool known = at->second.seen_messages > 0;
+    const bool known = at->second.announced;
+    world_.say("network", "session " + std::to_string(id) + " ends");
     sessions_.erase(at);
     if (session_of_.contains(node) && session_of_[node] == id) session_of_.erase(node);
     if (known)
@@ -73,11 +75,11 @@ void Network::node_says(std::uint32_t node, ControlMessage message) {
         if (found == sessions_.end() || found->second.broken) return;
         if (cut_up_.contains(node)) return break_session(id);
         if (!sim_.coordinator->up()) return;
-        const bool first = found->second.seen_messages++ == 0;
-        if (!first) {
+        if (found->second.greeted) {
             sim_.coordinator->feed(coordinator::MessageReceived{coordinator::SessionId{id}, m});
             return;
         }
+        found->second.greeted = found->second.announced = true;
         coordinator::HelloReceived hello;
         hello.session = coordinator::SessionId{id};
         hello.key = sim_.nodes[node]->key();
@@ -105,7 +107,7 @@ void Network::coordinator_closes(coordinator::SessionId session) {
     auto at = sessions_.find(session.value);
     if (at == sessions_.end()) return;
     const Mono when = std::max(at->second.to_node, world_.now) + Millis(1);
-    at->second.seen_messages = 0;  // it knows already
+    at->second.announced = false;
     world_.after(when - world_.now, [this, id = session.value] { end_session(id, Millis(0), Millis(0)); });
 }
 
@@ -127,7 +129,7 @@ void Network::node_died(std::uint32_t node, bool power_cut) {
 void Network::coordinator_died() {
     std::vector<std::uint64_t> ids;
     for (auto& [id, session] : sessions_) {
-        session.seen_messages = 0;
+        session.announced = false;
         ids.push_back(id);
     }
     for (std::uint64_t id : ids) end_session(id, latency(), Millis(0));

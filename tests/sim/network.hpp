@@ -40,7 +40,8 @@ class Network {
   private:
     struct Session {
         std::uint32_t node = 0;
-        std::uint64_t seen_messages = 0;
+        bool greeted = false;   ///< the Hello arrived
+        bool announced = false; ///< the coordinator knows it and does not know its end
         bool broken = false;
         Mono to_coordinator;
         Mono to_node;

@@ -276,9 +276,9 @@ std::optional<Bytes> SimNode::read_block(const ObjectRef& object) const {
     if (digest_of(snapshot->second) == object.id) return preimage_of(snapshot->second);
     for (const Values* values : {&snapshot->second.theta, &snapshot->second.m}) {
         const auto leaves = float_leaves(*values);
-        if (merkle_root(leaves) == object.id) return to_leaf_list(leaves);
         for (std::size_t p = 0; p < leaves.size(); ++p)
             if (leaves[p] == object.id) return float_piece((*values)[p]);
+        if (merkle_root(leaves) == object.id) return to_leaf_list(leaves);
     }
     return std::nullopt;
 }
@@ -520,7 +520,8 @@ void SimNode::set_state(ModelState state, Step step) {
 
 /// L2: a living trainer's delta is dropped only when it is credited, too old, or its lease is lost.
 void SimNode::check_no_work_lost(const Decision* decision, Step now_at) const {
-    if (!trainer_.loaded || trainer_.truth.empty() || disk_.manifest.empty()) return;
+    // Over steps whose entries nobody keeps any more there is nothing to carry a delta with.
+    if (!trainer_.loaded || trainer_.truth.empty() || jumped_) return;
     if (decision)
         for (const Credit& c : decision->credits)
             for (const Segment& s : c.segments)
@@ -596,6 +597,7 @@ void SimNode::on(const AdoptSnapshot& a) {
         }
         require(disk_.decisions.size() >= a.step.value, "I10", name() + " has a snapshot without its decisions");
         disk_.snapshots[a.step] = state;
+        jumped_ = true;
         set_state(std::move(state), a.step);
         StateAnswer answer;
         answer.digest = a.digest;

@@ -40,6 +40,7 @@ class SimNode {
     void set_disk_full(bool full);
     /// SIGSTOP: events wait until then.
     void freeze_until(Mono until) { frozen_until_ = until; }
+    bool frozen() const { return frozen_until_ > world_.now; }
     void feed(node::Event event);
     void deliver(const NodeId& from, PeerPayload payload);
     /// Chance that it dies in the middle of an event's actions.
@@ -107,6 +108,7 @@ class SimNode {
     void check_no_work_lost(const Decision* decision, Step now_at) const;
     void set_state(ModelState state, Step step);
     void end_trainer();
+    void still_alive(std::uint64_t life);
     void next_inner_step(std::uint64_t life);
     void end_round(node::RoundAnswer::Why why);
 
@@ -133,6 +135,7 @@ class SimNode {
     std::uint64_t next_chunk_ = 0;
     ModelState state_;
     std::optional<Step> state_step_;
+    bool jumped_ = false;  ///< by a snapshot, since the trainer was told last
     std::map<Digest, EntryFile> staging_;
     struct Fetched {
         std::map<PieceIndex, std::int64_t> theta;

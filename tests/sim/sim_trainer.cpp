@@ -30,6 +30,16 @@ void SimNode::on(const StartTrainer& a) {
     trainer_.alive = true;
     trainer_ops_.insert(a.op);
     later(a.op, world_.rng.ms(30, 400), false, []() -> Outcome { return Answer{}; });
+    still_alive(trainer_.life);
+}
+
+/// A healthy trainer says a line every second.
+void SimNode::still_alive(std::uint64_t life) {
+    world_.after(Millis(1000), [this, life] {
+        if (!up() || life != trainer_.life || trainer_.hung) return;
+        if (!trainer_.order) feed(TrainerAlive{trainer_.counters, 0, Millis(100), 0, 1.0});
+        still_alive(life);
+    });
 }
 
 void SimNode::on(const KillTrainer&) { end_trainer(); }
@@ -38,6 +48,7 @@ void SimNode::on(const TrainerLoad& a) {
     trainer_ops_.insert(a.op);
     later(a.op, world_.rng.ms(1, 30), false, [this]() -> Outcome {
         check_no_work_lost(nullptr, *state_step_);
+        jumped_ = false;
         trainer_.clear(sim_.pieces());
         return Answer{};
     });
@@ -84,7 +95,7 @@ void SimNode::on(const TrainerFreeze&) {
 }
 
 void SimNode::on(const SaveProgress& a) {
-    if (!trainer_.alive) return;
+    if (!trainer_.alive || trainer_.hung) return;
     trainer_ops_.insert(a.op);
     const ProgressFile file{a.note, trainer_.counters, trainer_.delta, trainer_.truth, trainer_.true_base.value_or(a.note.base)};
     later(a.op, disk_time(), true, [this, a, file]() -> Outcome {

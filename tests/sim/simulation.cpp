@@ -83,10 +83,15 @@ void Simulation::build() {
 
     for (std::uint32_t i = 0; i < settings.nodes; ++i) {
         nodes.push_back(std::make_unique<SimNode>(*this, i));
-        network->reachable.push_back(!rng.chance(0.15));
+        network->reachable.push_back(true);
     }
     for (int kind = 0; kind < kFaults; ++kind)
         if (faults_.chance(0.45)) kinds_.push_back(kind);
+    // Behind NAT. Two such nodes see each other only through a third, which must then not leave.
+    const bool stay = std::find(kinds_.begin(), kinds_.end(), leave_node) == kinds_.end();
+    const std::int64_t closed = settings.nodes >= 4 && stay ? rng.in(0, 2) : rng.in(0, 1);
+    for (std::int64_t i = 0; i < closed; ++i)
+        network->reachable[static_cast<std::size_t>(rng.in(0, settings.nodes - 1))] = rng.chance(0.5);
     fault_every_ = faults_.ms(400, 4000);
     if (faults_.chance(0.3))
         for (auto& peer : nodes) peer->set_fragile(0.0006);
@@ -262,7 +267,6 @@ void Simulation::heal() {
     coordinator->feed(skerry::coordinator::AdminCommand{4, skerry::coordinator::admin::StartRun{}});
     for (auto& peer : nodes) {
         peer->start();
-        peer->freeze_until(world.now);
         peer->set_disk_full(false);
         peer->feed(node::UserResume{});
     }
