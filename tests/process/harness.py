@@ -101,8 +101,8 @@ class ProcessTest(unittest.TestCase):
 
     def _clean_up(self):
         self.cluster.kill()
-        outcome = self._outcome
-        failed = outcome is not None and any(error for _, error in getattr(outcome, "errors", [])) or not getattr(outcome, "success", True)
+        result = self._outcome.result
+        failed = any(test is self for test, _ in [*result.failures, *result.errors])
         if failed:
             self._explain()
         if failed or os.environ.get("SKERRY_KEEP"):

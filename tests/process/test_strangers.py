@@ -167,7 +167,7 @@ class Tokens(ProcessTest):
     def test_expired(self):
         self.prepare()
         token = self.cluster.coordinator.token(RUN, ttl="1s")
-        self.wait(lambda: time.time() > expiry_of(token), 15, "the token's end")
+        self.wait(lambda: time.time() > expiry_of(token) + 1, 15, "the token's end")
         self.refused(token, 11, "TOKEN_EXPIRED")
 
     def test_unknown(self):
