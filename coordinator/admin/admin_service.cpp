@@ -63,14 +63,10 @@ Task<Result<Json>> AdminService::dispatch(const AdminRequest& request, const Jso
     const std::string& verb = request.verb;
     if (verb == "ping") co_return Json::object();
     if (verb == "status") co_return co_await status(args);
+    if (verb == "runs") co_return co_await runs();
     if (verb == "nodes") co_return co_await nodes(args);
     if (verb == "run.create") co_return co_await create_run(args, request.data);
-    if (verb == "run.start") co_return co_await change_run(args, admin::StartRun{});
-    if (verb == "run.pause") co_return co_await change_run(args, admin::PauseRun{});
-    if (verb == "run.stop") {
-        AdminVerb stop = admin::StopRun{flag_of(args, "now")};
-        co_return co_await change_run(args, std::move(stop));
-    }
+    if (verb == "run.start" || verb == "run.pause" || verb == "run.stop") co_return co_await change_run(args, verb);
     if (verb == "token.create") co_return co_await create_token(args);
     if (verb == "token.revoke") co_return co_await revoke_token(args);
     if (verb == "token.ls") co_return co_await list_tokens(args);
@@ -95,27 +91,30 @@ Result<std::string> AdminService::pick_run(const Json& args) const {
 }
 
 Task<Result<RunStatus>> AdminService::status_of(std::string name) {
-    auto answer = co_await runs_.command(std::move(name), admin::GetStatus{});
+    AdminVerb verb = admin::GetStatus{};
+    auto answer = co_await runs_.command(std::move(name), std::move(verb));
     if (answer.error) co_return fail(*answer.error);
     auto* status = std::get_if<RunStatus>(&answer.value);
     if (status == nullptr) co_return fail(Errc::internal, "no status");
     co_return std::move(*status);
 }
 
-Task<Result<Json>> AdminService::status(const Json& args) {
-    auto names = runs_.names();
-    if (text_of(args, "run").empty() && names.size() != 1) {
-        Json out{{"schema", "skerry.runs/1"}, {"coordinator", to_json(runs_.info())}, {"runs", Json::array()}};
-        for (const std::string& name : names) {
-            auto one = co_await status_of(name);
-            if (!one) co_return fail(one.error());
-            auto whole = to_json(*one, runs_.first_evaluation(name), runs_.info());
-            out["runs"].push_back({{"run", whole["run"]}, {"state", whole["state"]}, {"head", whole["head"]},
-                                   {"tokens", whole["tokens"]}, {"tokens_total", whole["tokens_total"]},
-                                   {"nodes", whole["nodes"].size()}});
-        }
-        co_return out;
+Task<Result<Json>> AdminService::runs() {
+    Json out{{"schema", "skerry.runs/1"}, {"coordinator", to_json(runs_.info())}, {"runs", Json::array()}};
+    for (const std::string& name : runs_.names()) {
+        auto one = co_await status_of(name);
+        if (!one) co_return fail(one.error());
+        auto whole = to_json(*one, runs_.first_evaluation(name), runs_.info());
+        out["runs"].push_back({{"run", whole["run"]}, {"state", whole["state"]}, {"head", whole["head"]},
+                               {"tokens", whole["tokens"]}, {"tokens_total", whole["tokens_total"]},
+                               {"nodes", whole["nodes"].size()}});
     }
+    co_return out;
+}
+
+Task<Result<Json>> AdminService::status(const Json& args) {
+    bool several = text_of(args, "run").empty() && runs_.names().size() != 1;
+    if (several) co_return co_await runs();
     auto name = pick_run(args);
     if (!name) co_return fail(name.error());
     auto one = co_await status_of(*name);
@@ -147,20 +146,27 @@ Task<Result<Json>> AdminService::create_run(const Json& args, const Bytes& body)
     if (!is_name(manifest->name)) co_return usage("'" + manifest->name + "' is no name for a run");
     auto settings = args.find("settings");
     Json chosen = settings != args.end() && settings->is_object() ? *settings : Json::object();
+    // Operands are named: g++ 12 destroys temporaries of a co_await expression twice.
     RunRow row{body, Bytes(data_manifest.begin(), data_manifest.end())};
-    auto created = co_await runs_.create(manifest->name, std::move(row), chosen.dump(1));
+    std::string name = manifest->name;
+    std::string times = chosen.dump(1);
+    auto created = co_await runs_.create(name, std::move(row), std::move(times));
     if (!created) co_return fail(created.error());
     if (flag_of(args, "start")) {
-        auto started = co_await runs_.command(manifest->name, admin::StartRun{});
+        AdminVerb verb = admin::StartRun{};
+        auto started = co_await runs_.command(name, std::move(verb));
         if (started.error) co_return fail(*started.error);
     }
     co_return Json{{"run", manifest->name}, {"run_id", manifest->run.hex()}, {"state", flag_of(args, "start") ? "running" : "created"}};
 }
 
-Task<Result<Json>> AdminService::change_run(const Json& args, AdminVerb verb) {
+Task<Result<Json>> AdminService::change_run(const Json& args, const std::string& verb) {
     auto name = pick_run(args);
     if (!name) co_return fail(name.error());
-    auto answer = co_await runs_.command(*name, std::move(verb));
+    AdminVerb change = admin::StartRun{};
+    if (verb == "run.pause") change = admin::PauseRun{};
+    if (verb == "run.stop") change = admin::StopRun{flag_of(args, "now")};
+    auto answer = co_await runs_.command(*name, std::move(change));
     if (answer.error) co_return fail(*answer.error);
     auto now = co_await status_of(*name);
     if (!now) co_return fail(now.error());
@@ -197,8 +203,8 @@ Task<Result<Json>> AdminService::create_token(const Json& args) {
         auto added = tokens_.add(row);
         if (!added) co_return fail(added.error());
     } else {
-        AdminVerb create = admin::CreateToken{row};
-        auto answer = co_await runs_.command(run, std::move(create));
+        AdminVerb verb = admin::CreateToken{row};
+        auto answer = co_await runs_.command(run, std::move(verb));
         if (answer.error) co_return fail(*answer.error);
     }
     Json out = token_json(row, run);
@@ -213,8 +219,8 @@ Task<Result<Json>> AdminService::revoke_token(const Json& args) {
     if (!of_admin) co_return fail(of_admin.error());
     if (*of_admin) co_return Json{{"id", id->hex()}, {"revoked", true}};
     for (const std::string& name : runs_.names()) {
-        AdminVerb revoke = admin::RevokeToken{*id};
-        auto answer = co_await runs_.command(name, std::move(revoke));
+        AdminVerb verb = admin::RevokeToken{*id};
+        auto answer = co_await runs_.command(name, std::move(verb));
         if (!answer.error) co_return Json{{"id", id->hex()}, {"run", name}, {"revoked", true}};
         if (answer.error->code != Errc::not_found && answer.error->code != Errc::token_unknown) co_return fail(*answer.error);
     }
@@ -226,7 +232,8 @@ Task<Result<Json>> AdminService::list_tokens(const Json& args) {
     Json out{{"schema", "skerry.tokens/1"}, {"tokens", Json::array()}};
     for (const std::string& name : runs_.names()) {
         if (!wanted.empty() && name != wanted) continue;
-        auto answer = co_await runs_.command(name, admin::ListTokens{});
+        AdminVerb verb = admin::ListTokens{};
+        auto answer = co_await runs_.command(name, std::move(verb));
         if (answer.error) co_return fail(*answer.error);
         const auto* rows = std::get_if<std::vector<TokenRow>>(&answer.value);
         if (rows == nullptr) continue;
@@ -270,7 +277,7 @@ Task<Result<Json>> AdminService::have_shards(const Json& args) {
     for (const Json& one : *list) {
         auto digest = parse_fixed_hex<Digest>(one.is_string() ? one.get<std::string>() : "");
         if (!digest) co_return usage("a shard is named by 64 hex digits");
-        auto work = [this, id = *digest] { return shards_.presence(id); };
+        std::function<Result<ShardPresence>()> work = [this, id = *digest] { return shards_.presence(id); };
         auto here = co_await runs_.on_files(std::move(work));
         if (!here) co_return fail(here.error());
         out["shards"].push_back({{"sha256", digest->hex()}, {"complete", here->complete}, {"bytes", here->bytes}});
@@ -283,8 +290,10 @@ Task<Result<Json>> AdminService::put_shard(const Json& args, const Bytes& block)
     auto offset = count_of(args, "offset");
     auto total = count_of(args, "bytes");
     if (!digest || !offset || !total) co_return usage("expected sha256, offset and bytes");
-    auto work = [this, id = *digest, at = *offset, all = *total, &block] { return shards_.append(id, at, block, all); };
-    auto here = co_await runs_.on_files(work);
+    std::function<Result<ShardPresence>()> work = [this, id = *digest, at = *offset, all = *total, &block] {
+        return shards_.append(id, at, block, all);
+    };
+    auto here = co_await runs_.on_files(std::move(work));
     if (!here) co_return fail(here.error());
     co_return Json{{"sha256", digest->hex()}, {"complete", here->complete}, {"bytes", here->bytes}};
 }

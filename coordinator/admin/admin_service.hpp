@@ -41,9 +41,10 @@ class AdminService {
     using Json = nlohmann::json;
     Task<Result<Json>> dispatch(const AdminRequest& request, const Json& args);
     Task<Result<Json>> status(const Json& args);
+    Task<Result<Json>> runs();
     Task<Result<Json>> nodes(const Json& args);
     Task<Result<Json>> create_run(const Json& args, const Bytes& manifest);
-    Task<Result<Json>> change_run(const Json& args, AdminVerb verb);
+    Task<Result<Json>> change_run(const Json& args, const std::string& verb);
     Task<Result<Json>> create_token(const Json& args);
     Task<Result<Json>> revoke_token(const Json& args);
     Task<Result<Json>> list_tokens(const Json& args);

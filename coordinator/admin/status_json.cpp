@@ -41,7 +41,6 @@ std::string state_word(const RunStatus& run) {
 }
 
 Json heldout(const RunStatus& run, const std::optional<std::pair<Step, double>>& first) {
-    if (!run.heldout_loss) return nullptr;
     Json out{{"step", run.heldout_step.value}, {"loss", *run.heldout_loss}};
     out["first_step"] = first ? first->first.value : run.heldout_step.value;
     out["first_loss"] = first ? first->second : *run.heldout_loss;
@@ -150,11 +149,11 @@ Json to_json(const RunStatus& run, const std::optional<std::pair<Step, double>>&
              {"round_remaining_ms", run.round_remaining_ms},
              {"tokens_per_s", run.tokens_per_s},
              {"loss", run.loss ? Json(*run.loss) : Json(nullptr)},
-             {"heldout", heldout(run, first)},
              {"dropped_messages", run.dropped_messages},
              {"superseded", run.superseded},
              {"withdrawn", run.withdrawn},
              {"coordinator", to_json(info)}};
+    if (run.heldout_loss) out["heldout"] = heldout(run, first);
     std::uint64_t left = run.target_tokens > run.tokens_committed ? run.target_tokens - run.tokens_committed : 0;
     bool known = run.tokens_per_s > 0;
     out["eta_ms"] = known ? Json(static_cast<std::uint64_t>(1000.0 * static_cast<double>(left) / run.tokens_per_s)) : Json(nullptr);

@@ -86,10 +86,10 @@ Result<void> CoordinatorApp::prepare() {
 Result<void> CoordinatorApp::run() {
     auto ready = prepare();
     if (!ready) return ready;
-    // Not detached: that would swallow an exception, and run() would wait for ever.
-    asio::co_spawn(io_, life(), [](std::exception_ptr error) {
+    auto rethrow = [](const std::exception_ptr& error) {
         if (error) std::rethrow_exception(error);
-    });
+    };
+    asio::co_spawn(io_, life(), rethrow);
     io_.run();
     return outcome_;
 }

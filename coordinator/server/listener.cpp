@@ -167,7 +167,8 @@ Task<> Listener::serve_shards(ControlStream& stream, ControlMessage first) {
         }
         auto block = co_await backend_.read_shard(get->shard, get->offset, get->bytes);
         if (!block) {
-            co_await refuse(stream, block.error());
+            Error why = block.error();
+            co_await refuse(stream, std::move(why));
             co_return;
         }
         ControlMessage out;
@@ -188,9 +189,10 @@ Task<> Listener::serve_administrator(ControlStream& stream, ControlMessage first
     auto check = [this](const AdminRequest& asked) { return backend_.check_admin(asked.token_id, asked.token_secret); };
     auto allowed = check(request);
     ControlMessage out;
+    std::uint64_t id = request.id;
     AdminReply reply = allowed ? AdminReply{} : to_admin_reply(allowed.error());
-    if (allowed) reply = co_await backend_.handle_admin(request);
-    reply.id = request.id;
+    if (allowed) reply = co_await backend_.handle_admin(std::move(request));
+    reply.id = id;
     out.body = std::move(reply);
     auto sent = co_await within(kSendPatience, stream.send(std::move(out)));
     if (!sent) co_return;

@@ -1,6 +1,7 @@
 #include "coordinator/server/outbox.hpp"
 
 #include <set>
+#include <utility>
 
 #include "protocol/base/log.hpp"
 
@@ -65,16 +66,18 @@ void Outbox::persist_front() {
 void Outbox::persisted(const Result<void>& result) {
     home_.check();
     if (result) {
-        if (disk_full_) log_info("disk_has_space_again");
-        disk_full_ = false;
+        bool was_full = std::exchange(disk_full_, false);
+        if (was_full) log_info("disk_has_space_again");
+        if (was_full) sink_.disk_full(false);
         in_flight_.reset();
         queue_.pop_front();
         pump();
         return;
     }
     if (result.error().code == Errc::disk_full) {
-        if (!disk_full_) log_error("disk_full", {{"detail", result.error().detail}, {"effect", "the run holds until there is space"}});
-        disk_full_ = true;
+        bool was_full = std::exchange(disk_full_, true);
+        if (!was_full) log_error("disk_full", {{"detail", result.error().detail}, {"effect", "the run holds until there is space"}});
+        if (!was_full) sink_.disk_full(true);
         retry_.expires_after(retry_after_);
         retry_.async_wait([this](const boost::system::error_code& ec) {
             if (!ec && in_flight_) persist_front();

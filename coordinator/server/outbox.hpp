@@ -26,6 +26,8 @@ class ActionSink {
     virtual void load_decisions(LoadDecisions action) = 0;
     virtual void answer(AdminAnswer answer) = 0;
     virtual void note(const Note& note) = 0;
+    /// A transaction began, or ceased, to wait for disk space.
+    virtual void disk_full(bool full) = 0;
     /// The journal cannot go on (I/O error, another process took over, a check failed). Nothing more is carried
     /// out; the process is to end.
     virtual void stopped_by(const Error& why) = 0;

@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMaxSettings = 64 * 1024;
 constexpr auto kDialPatience = std::chrono::milliseconds(3000);
 const Error kStopping{Errc::bad_state, "the coordinator is stopping", ""};
+constexpr auto kStatusEvery = std::chrono::milliseconds(1000);
 constexpr auto kLeastTick = std::chrono::milliseconds(2);
 
 Mono mono_now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
@@ -107,6 +108,7 @@ Result<CoreConfig> parse_run_settings(std::string_view text) {
 Task<Result<void>> RunHost::create(StoreThread& store, fs::path folder, RunRow row, std::string settings) {
     auto parsed = parse_run_settings(settings);
     if (!parsed) co_return fail(parsed.error());
+    // Operands are named: g++ 12 destroys temporaries of a co_await expression twice.
     auto work = [folder, row, settings] { return create_files(folder, row, settings); };
     co_return co_await store.run(std::move(work));
 }
@@ -151,7 +153,7 @@ void RunHost::close_intake() {
     running_ = false;
     clock_.cancel();
     auto questions = std::exchange(questions_, {});
-    for (auto& [id, done] : questions) done(AdminAnswer{id, kStopping, {}});
+    for (auto& [id, question] : questions) question.done(AdminAnswer{id, kStopping, {}});
 }
 
 Task<> RunHost::stop(std::chrono::milliseconds patience) {
@@ -176,7 +178,9 @@ void RunHost::arm_clock() {
     auto due = std::max(core_.next_wake(), mono_now() + kLeastTick);
     clock_.expires_at(due);
     clock_.async_wait([this](const boost::system::error_code& ec) {
-        if (!ec) feed(Tick{});
+        if (ec) return;
+        feed(Tick{});
+        refresh_status();
     });
 }
 
@@ -199,9 +203,44 @@ void RunHost::admin(AdminVerb verb, std::function<void(AdminAnswer)> done) {
         done(AdminAnswer{0, kStopping, {}});
         return;
     }
+    bool status = std::holds_alternative<admin::GetStatus>(verb);
+    if (status && outbox_.disk_is_full() && last_status_) {
+        done(status_on_full_disk());
+        return;
+    }
     std::uint64_t id = next_question_++;
-    questions_.emplace(id, std::move(done));
+    questions_.emplace(id, Question{status, std::move(done)});
     feed(AdminCommand{id, std::move(verb)});
+}
+
+// The answer travels behind transactions like everything else; so what is kept is durable.
+void RunHost::refresh_status() {
+    Mono now = mono_now();
+    if (now - status_asked_ < kStatusEvery || outbox_.disk_is_full()) return;
+    status_asked_ = now;
+    admin(admin::GetStatus{}, [](const AdminAnswer&) {});
+}
+
+AdminAnswer RunHost::status_on_full_disk() const {
+    RunStatus status = *last_status_;
+    status.phase = "hold";
+    status.hold_reason = "the coordinator's disk is full";
+    status.next = "goes on by itself when there is space";
+    return AdminAnswer{0, std::nullopt, std::move(status)};
+}
+
+void RunHost::disk_full(bool full) {
+    if (!full || !last_status_) return;
+    std::vector<std::function<void(AdminAnswer)>> waiting;
+    for (auto it = questions_.begin(); it != questions_.end();) {
+        if (it->second.status) {
+            waiting.push_back(std::move(it->second.done));
+            it = questions_.erase(it);
+        } else {
+            ++it;
+        }
+    }
+    for (auto& done : waiting) done(status_on_full_disk());
 }
 
 bool RunHost::is_member(const NodeId& node) const {
@@ -255,9 +294,10 @@ void RunHost::load_decisions(LoadDecisions action) {
 }
 
 void RunHost::answer(AdminAnswer answer) {
+    if (const auto* status = std::get_if<RunStatus>(&answer.value)) last_status_ = *status;
     auto question = questions_.find(answer.id);
     if (question == questions_.end()) return;
-    auto done = std::move(question->second);
+    auto done = std::move(question->second.done);
     questions_.erase(question);
     done(std::move(answer));
 }

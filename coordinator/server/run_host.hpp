@@ -58,6 +58,7 @@ class RunHost final : private ActionSink {
     void hello(SessionLink& link, HelloReceived event);
     void message(SessionId session, ControlMessage message);
     void closed(SessionId session);
+    /// Answers when it is durable. Status is answered on a full disk too: as it was before, with that as the reason to hold.
     void admin(AdminVerb verb, std::function<void(AdminAnswer)> done);
 
     asio::any_io_executor executor() const { return io_; }
@@ -65,7 +66,6 @@ class RunHost final : private ActionSink {
     const RunRow& row() const { return row_; }
     /// Whether the node is joining or current: it may fetch data shards.
     bool is_member(const NodeId& node) const;
-    bool disk_is_full() const { return outbox_.disk_is_full(); }
     std::size_t sessions() const { return core_.sessions(); }
     const std::optional<FirstEvaluation>& first_evaluation() const { return first_evaluation_; }
 
@@ -80,9 +80,12 @@ class RunHost final : private ActionSink {
     void load_decisions(LoadDecisions action) override;
     void answer(AdminAnswer answer) override;
     void note(const Note& note) override;
+    void disk_full(bool full) override;
     void stopped_by(const Error& why) override;
 
     void feed(Event event);
+    void refresh_status();
+    AdminAnswer status_on_full_disk() const;
     void arm_clock();
     void notice_evaluation(const ControlMessage& message);
     Task<> dial(DialBack action);
@@ -97,7 +100,13 @@ class RunHost final : private ActionSink {
     asio::steady_timer clock_;
     TaskGroup children_;
     std::map<SessionId, SessionLink*> links_;
-    std::map<std::uint64_t, std::function<void(AdminAnswer)>> questions_;
+    struct Question {
+        bool status = false;  ///< answered from `last_status_` while the disk is full
+        std::function<void(AdminAnswer)> done;
+    };
+    std::map<std::uint64_t, Question> questions_;
+    std::optional<RunStatus> last_status_;  ///< the newest that was durable when it was told
+    Mono status_asked_{};
     std::uint64_t next_question_ = 1;
     std::optional<FirstEvaluation> first_evaluation_;
     std::function<void(const Error&)> on_fatal_;

@@ -39,7 +39,8 @@ ARROWS = {
     "node/trainer/torch": [BASE, "node/trainer", "node/model_folder", "node/data"],
     "node/app": PROTOCOL + ["protocol/admin"] + NODE_LOW + NODE_MID,
     # Commands on files (verify, export, data prepare) use the folders that own these files.
-    "node/cli": PROTOCOL + ["node/log", "node/model_folder", "node/data", "node/outer", "node/compress"],
+    # `generate` starts a trainer.
+    "node/cli": PROTOCOL + ["node/log", "node/model_folder", "node/data", "node/outer", "node/compress", "node/trainer"],
     "coordinator/core": PURE,
     "coordinator/store": PURE + ["coordinator/core"],
     "coordinator/shards": PROTOCOL + ["coordinator/core"],

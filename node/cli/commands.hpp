@@ -1,0 +1,91 @@
+#pragma once
+// The commands of `skerry`. Each prints what it has to say and returns the error, if any; main turns it into an exit status.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "node/cli/context.hpp"
+#include "protocol/base/units.hpp"
+
+namespace skerry::node {
+
+// ---- data, runs, tokens, nodes: at a coordinator -------------------------------------------------------
+
+struct PrepareCommand {
+    std::vector<std::string> texts;
+    std::string held_out;
+    std::string out;
+    std::string shard_size;
+};
+Result<void> prepare_command(const Context& context, const PrepareCommand& command);
+/// Resumes where an earlier push ended.
+Result<void> push_command(const Context& context, const std::string& folder);
+
+Result<void> run_create_command(const Context& context, const std::string& file, bool start);
+/// `verb`: start, pause, stop.
+Result<void> run_verb_command(const Context& context, const std::string& verb, const std::string& name, bool now);
+Result<void> run_list_command(const Context& context);
+
+struct TokenCommand {
+    std::uint64_t uses = 1;
+    std::string ttl = "1h";  ///< "0": for ever
+    std::string role = "node";
+    std::string label;
+};
+Result<void> token_create_command(const Context& context, const TokenCommand& command);
+Result<void> token_revoke_command(const Context& context, const std::string& id);
+Result<void> token_list_command(const Context& context);
+
+Result<void> nodes_command(const Context& context);
+/// `verb`: revoke, clear.
+Result<void> nodes_verb_command(const Context& context, const std::string& verb, const std::string& node, const std::string& reason);
+
+// ---- this machine's node ------------------------------------------------------------------------------
+
+struct JoinCommand {
+    std::string token;
+    std::string token_file;
+    std::optional<std::string> name;
+    std::optional<std::string> site;
+    std::optional<int> threads;
+    std::optional<std::string> listen;
+    std::vector<std::string> advertise;
+    std::optional<std::string> trainer;
+    std::optional<std::string> disk;
+    std::string ready_file;
+    std::string log_level;
+    bool no_input = false;
+    bool detach = false;
+};
+/// Makes or completes the node's folder, then becomes skerry-node. Returns only on an error, or with --detach.
+Result<void> join_command(const Context& context, const JoinCommand& command);
+/// `verb`: pause, resume.
+Result<void> agent_command(const Context& context, const std::string& verb);
+/// Waits until the agent has left, at most `patience`.
+Result<void> leave_command(const Context& context, bool now, Millis patience);
+
+// ---- both ---------------------------------------------------------------------------------------------
+
+/// Of the node or the coordinator that the options name. `watch`: until Ctrl-C or the end of the run.
+Result<void> status_command(const Context& context, bool watch);
+
+// ---- models -------------------------------------------------------------------------------------------
+
+Result<void> export_command(const Context& context, const std::string& out, std::optional<std::uint64_t> step);
+
+struct GenerateCommand {
+    std::string prompt;
+    std::uint32_t tokens = 200;
+    double temperature = 0.8;
+    std::uint64_t seed = 1;
+    std::uint32_t threads = 0;
+    std::string trainer;
+    std::optional<std::uint64_t> step;
+};
+Result<void> generate_command(const Context& context, const GenerateCommand& command);
+Result<void> verify_command(const Context& context, const std::string& dir);
+
+Result<void> help_errors_command(const Context& context, const std::string& code);
+
+}  // namespace skerry::node

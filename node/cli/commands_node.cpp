@@ -1,0 +1,229 @@
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "node/cli/channel.hpp"
+#include "node/cli/commands.hpp"
+#include "node/cli/node_folder.hpp"
+#include "protocol/config/address.hpp"
+#include "protocol/config/files.hpp"
+#include "protocol/config/quantity.hpp"
+
+namespace skerry::node {
+namespace {
+
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+constexpr auto kDetachPatience = std::chrono::seconds(60);
+constexpr auto kLook = std::chrono::milliseconds(100);
+
+std::string text(const Json& json, const char* key) {
+    auto found = json.find(key);
+    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+/// What will happen, and whether the person at the terminal wants it.
+bool confirmed(const Token& token, const fs::path& dir, const NodeToml& config) {
+    std::printf("Run        %s at %s\n", token.run.c_str(), to_text(Address{token.host, token.port}).c_str());
+    std::printf("Operator   key %s, checked against your token\n", to_fingerprint_text(ByteSpan(token.root.bytes)).c_str());
+    std::printf("Will run   the trainer of this machine only; no code is downloaded. Others see: name, address, key, throughput.\n");
+    std::printf("Name       %s (change: --name)      Folder  %s\nJoin? [Y/n] ", config.name.c_str(), dir.c_str());
+    std::fflush(stdout);
+    std::string answer;
+    if (!std::getline(std::cin, answer)) return false;
+    return answer.empty() || answer[0] == 'y' || answer[0] == 'Y';
+}
+
+std::vector<std::string> node_command(const fs::path& dir, const JoinCommand& command) {
+    std::vector<std::string> out{sibling("skerry-node"), "run", "--dir", dir.string()};
+    if (!command.ready_file.empty()) {
+        out.emplace_back("--ready-file");
+        out.push_back(fs::absolute(command.ready_file).string());
+    }
+    if (!command.log_level.empty()) {
+        out.emplace_back("--log");
+        out.push_back(command.log_level);
+    }
+    return out;
+}
+
+/// Replaces this process. Returns only if that fails.
+Error become(const std::vector<std::string>& command) {
+    std::vector<char*> words;
+    for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+    words.push_back(nullptr);
+    ::execvp(words[0], words.data());
+    return {Errc::not_found, "cannot start " + command[0] + ": " + std::strerror(errno), "install skerry-node, or put it beside skerry"};
+}
+
+/// In the child: a session of its own, output to the log.
+[[noreturn]] void become_daemon(const std::vector<std::string>& command, const fs::path& log) {
+    ::setsid();
+    int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (out >= 0) {
+        ::dup2(out, STDOUT_FILENO);
+        ::dup2(out, STDERR_FILENO);
+    }
+    if (in >= 0) ::dup2(in, STDIN_FILENO);
+    Error why = become(command);
+    std::fprintf(stderr, "%s\n", skerry::to_text(why).c_str());
+    ::_exit(exit_code(why.code));
+}
+
+/// The error that a program printed last, from the part of its log after `from`.
+std::string last_error(const fs::path& log, std::uintmax_t from) {
+    std::ifstream in(log);
+    in.seekg(static_cast<std::streamoff>(from));
+    std::string all((std::istreambuf_iterator<char>(in)), {});
+    auto at = all.rfind("error[");
+    return at == std::string::npos ? "see " + log.string() : all.substr(at);
+}
+
+Errc code_of_exit(const std::string& printed) {
+    auto open = printed.find('[');
+    auto close = printed.find(']');
+    if (open == std::string::npos || close == std::string::npos || close < open) return Errc::internal;
+    std::string name = printed.substr(open + 1, close - open - 1);
+    for (int i = 0; i <= static_cast<int>(Errc::database_behind); ++i) {
+        if (to_name(static_cast<Errc>(i)) == name) return static_cast<Errc>(i);
+    }
+    return Errc::internal;
+}
+
+/// The daemon's own words as an error of ours.
+Error error_of_daemon(const std::string& printed) {
+    Errc code = code_of_exit(printed);
+    auto begin = printed.find("]: ");
+    std::string rest = begin == std::string::npos ? printed : printed.substr(begin + 3);
+    std::string detail = rest.substr(0, rest.find('\n'));
+    auto fix = rest.find("\nfix:");
+    std::string cure;
+    if (fix != std::string::npos) {
+        cure = rest.substr(fix + 5, rest.find('\n', fix + 1) - fix - 5);
+        cure.erase(0, cure.find_first_not_of(' '));
+    }
+    return {code, detail, cure};
+}
+
+/// Waits until the agent is in a session with the coordinator.
+Result<Json> wait_until_joined(pid_t child, const fs::path& dir, const fs::path& log, std::uintmax_t log_begin) {
+    auto deadline = std::chrono::steady_clock::now() + kDetachPatience;
+    while (std::chrono::steady_clock::now() < deadline) {
+        int status = 0;
+        if (::waitpid(child, &status, WNOHANG) == child) return fail(error_of_daemon(last_error(log, log_begin)));
+        auto channel = Channel::to_agent(dir.string());
+        if (channel) {
+            auto answer = channel->call("status", Json::object());
+            if (answer && answer->value("connected", false)) return answer;
+        }
+        std::this_thread::sleep_for(kLook);
+    }
+    return fail(Errc::timed_out, "the node runs (pid " + std::to_string(child) + ") but has not joined yet",
+                "skerry status --dir " + dir.string());
+}
+
+Result<void> detach(const Context& context, const fs::path& dir, const std::vector<std::string>& command) {
+    fs::path log = dir / "node.log";
+    std::error_code ec;
+    auto log_begin = fs::exists(log, ec) ? fs::file_size(log, ec) : 0;
+    pid_t child = ::fork();
+    if (child < 0) return fail(Errc::io_error, std::string("cannot start a process: ") + std::strerror(errno));
+    if (child == 0) become_daemon(command, log);
+    auto joined = wait_until_joined(child, dir, log, log_begin);
+    if (!joined) return fail(joined.error());
+    if (context.json) {
+        print_json({{"schema", "skerry.joined/1"}, {"pid", child}, {"run", text(*joined, "run")}, {"name", text(*joined, "name")},
+                    {"node_id", text(*joined, "node_id")}, {"log", log.string()}});
+        return {};
+    }
+    std::printf("joined %s as %s (pid %d) · log %s\n  skerry status --dir %s\n", text(*joined, "run").c_str(), text(*joined, "name").c_str(),
+                child, log.c_str(), dir.c_str());
+    return {};
+}
+
+Result<Channel> agent_of(const Context& context) {
+    if (context.dir.empty()) return fail(Errc::usage, "which node?", "--dir NODEDIR");
+    return Channel::to_agent(context.dir);
+}
+
+}  // namespace
+
+Result<void> join_command(const Context& context, const JoinCommand& command) {
+    if (context.dir.empty()) return fail(Errc::usage, "where shall the node's files be?", "--dir NODEDIR");
+    auto token_text = read_token_text(command.token, command.token_file);
+    if (!token_text) return fail(token_text.error());
+    auto token = parse_token(*token_text);
+    if (!token) {
+        Error why = token.error();
+        if (why.fix.empty()) why.fix = "paste the token in single quotes, as it was given";
+        return fail(std::move(why));
+    }
+    if (token->kind != TokenKind::join)
+        return fail(Errc::usage, "this is an administrator's token; it does not join nodes", "skerry token create --run NAME");
+    if (command.threads && (*command.threads < 0 || *command.threads > 1024)) return fail(Errc::usage, "--threads: from 0 to 1024");
+    fs::path dir = fs::absolute(context.dir).lexically_normal();
+    auto config = make_node_folder(dir, *token, *token_text, command);
+    if (!config) return fail(config.error());
+    bool ask = !command.no_input && !context.json && ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
+    if (ask && !confirmed(*token, dir, *config)) {
+        std::printf("Not joined. Nothing was sent.\n");
+        return {};
+    }
+    auto program = node_command(dir, command);
+    if (command.detach) return detach(context, dir, program);
+    std::fflush(stdout);
+    return fail(become(program));
+}
+
+Result<void> agent_command(const Context& context, const std::string& verb) {
+    auto channel = agent_of(context);
+    if (!channel) return fail(channel.error());
+    auto answer = channel->call(verb, Json::object());
+    if (!answer) return fail(answer.error());
+    if (context.json) {
+        Json out = *answer;
+        out["schema"] = "skerry.agent/1";
+        print_json(out);
+    } else {
+        bool pause = verb == "pause";
+        std::printf("%s\n", pause ? "pausing after the step under way; the node stays connected" : "training again");
+    }
+    return {};
+}
+
+Result<void> leave_command(const Context& context, bool now, Millis patience) {
+    auto channel = agent_of(context);
+    if (!channel) return fail(channel.error());
+    auto begun = channel->call("leave", {{"now", now}});
+    if (!begun) return fail(begun.error());
+    if (!context.json) std::printf("leaving%s ...\n", now ? "" : " after the step under way");
+    std::fflush(stdout);
+    auto deadline = std::chrono::steady_clock::now() + patience;
+    while (std::chrono::steady_clock::now() < deadline) {
+        auto answer = channel->call("status", Json::object());
+        bool gone = !answer || text(*answer, "phase") == "left";
+        if (gone) {
+            if (context.json) {
+                print_json({{"schema", "skerry.agent/1"}, {"phase", "left"}});
+            } else {
+                std::printf("left. The identity and the log are kept.\n");
+            }
+            return {};
+        }
+        std::this_thread::sleep_for(kLook);
+    }
+    return fail(Errc::timed_out, "the node has not left after " + to_duration_text(patience) + "; it goes on trying",
+                "skerry status --dir " + context.dir + ", or  skerry leave --now --dir " + context.dir);
+}
+
+}  // namespace skerry::node

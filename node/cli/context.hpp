@@ -1,0 +1,39 @@
+#pragma once
+// What every command shares: where to send it, how to print.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "protocol/base/result.hpp"
+
+namespace skerry::node {
+
+/// Options that several commands have.
+struct Context {
+    bool json = false;
+    std::string dir;              ///< a node's folder
+    std::string coordinator_dir;  ///< a coordinator's folder on this machine
+    std::string coordinator;      ///< HOST:PORT, with `token_file`
+    std::string token_file;       ///< an administrator's token
+    std::string run;
+};
+
+/// `error[CODE]` on stderr, or `skerry.error/1`. Returns the exit status.
+int report(const Context& context, const Error& error);
+int report(const Context& context, const Result<void>& result);
+
+/// One JSON document on stdout.
+void print_json(const nlohmann::json& document);
+
+/// Text columns: left-aligned, two spaces between, no trailing blanks.
+std::string to_table(const std::vector<std::vector<std::string>>& rows);
+
+/// Where this program lies: its siblings are looked for there first.
+std::filesystem::path own_folder();
+/// A sibling program, or its bare name for a search in PATH.
+std::string sibling(const std::string& name);
+
+}  // namespace skerry::node

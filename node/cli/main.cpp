@@ -1,0 +1,206 @@
+// skerry: the command of people who join, run and watch training runs.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "node/cli/commands.hpp"
+#include "protocol/config/quantity.hpp"
+
+namespace skerry::node {
+namespace {
+
+using Action = std::function<Result<void>()>;
+
+/// The command line: options into values, the command named into `action`.
+class CommandLine {
+  public:
+    CommandLine() {
+        app_.set_version_flag("--version", SKERRY_VERSION);
+        app_.require_subcommand(1);
+        app_.fallthrough();
+        app_.add_flag("--json", context_.json, "answers and errors as JSON");
+        app_.add_option("--dir", context_.dir, "a node's folder on this machine");
+        app_.add_option("--coordinator-dir", context_.coordinator_dir, "a coordinator's folder on this machine");
+        app_.add_option("--coordinator", context_.coordinator, "HOST:PORT of a coordinator, instead of the token's");
+        app_.add_option("--token-file", context_.token_file, "a token in a file; for a coordinator far away, an administrator's");
+        app_.add_option("--run", context_.run, "the run, where a coordinator has several");
+        add_data();
+        add_runs();
+        add_tokens();
+        add_nodes();
+        add_join();
+        add_agent();
+        add_models();
+        add_help();
+    }
+
+    int run(int argc, char** argv) {
+        try {
+            app_.parse(argc, argv);
+        } catch (const CLI::ParseError& error) {
+            if (error.get_exit_code() == 0) return app_.exit(error);
+            return report(context_, Error{Errc::usage, error.what(), "skerry " + path_of(app_) + "--help"});
+        }
+        return report(context_, action_());
+    }
+
+  private:
+    CLI::App* command(CLI::App& parent, const char* name, const char* what, Action action) {
+        auto* made = parent.add_subcommand(name, what);
+        made->callback([this, action = std::move(action)] {
+            // The innermost command is asked first and wins.
+            if (!action_) action_ = action;
+        });
+        return made;
+    }
+
+    static std::string path_of(CLI::App& app) {
+        for (CLI::App* sub : app.get_subcommands()) return sub->get_name() + " " + path_of(*sub);
+        return "";
+    }
+
+    void add_data() {
+        auto* data = app_.add_subcommand("data", "prepare text, push it to the coordinator");
+        data->require_subcommand(1);
+        auto* prepare = command(*data, "prepare", "text files to token shards", [this] { return prepare_command(context_, prepare_); });
+        prepare->add_option("texts", prepare_.texts, "plain text files")->required();
+        prepare->add_option("-o,--out", prepare_.out, "the folder to make")->required();
+        prepare->add_option("--val", prepare_.held_out, "held-out text; without it a twentieth is held out");
+        prepare->add_option("--shard-size", prepare_.shard_size, "e.g. 64MiB");
+        auto* push = command(*data, "push", "send shards to the coordinator; goes on where it ended", [this] { return push_command(context_, folder_); });
+        push->add_option("folder", folder_, "what data prepare made")->required();
+    }
+
+    void add_runs() {
+        auto* run = app_.add_subcommand("run", "create, start, pause, stop, list runs");
+        run->require_subcommand(1);
+        auto* create = command(*run, "create", "make a run of a run.toml", [this] { return run_create_command(context_, file_, start_); });
+        create->add_option("file", file_, "run.toml")->required();
+        create->add_flag("--start", start_, "start it at once");
+        for (const char* verb : {"start", "pause", "stop"}) {
+            auto* one = command(*run, verb, "the run, after the step under way", [this, verb] { return run_verb_command(context_, verb, name_, now_); });
+            one->add_option("name", name_, "the run's name");
+            if (std::string_view(verb) == "stop") one->add_flag("--now", now_, "do not finish the step under way");
+        }
+        auto* list = command(*run, "ls", "all runs", [this] { return run_list_command(context_); });
+        list->alias("list");
+    }
+
+    void add_tokens() {
+        auto* token = app_.add_subcommand("token", "let nodes or administrators in");
+        token->require_subcommand(1);
+        auto* create = command(*token, "create", "a new token, printed once", [this] { return token_create_command(context_, token_); });
+        create->add_option("--uses", token_.uses, "how many nodes it admits")->capture_default_str();
+        create->add_option("--ttl", token_.ttl, "how long it holds: 1h, 7d; 0: for ever")->capture_default_str();
+        create->add_option("--role", token_.role, "node or admin")->check(CLI::IsMember({"node", "admin"}))->capture_default_str();
+        create->add_option("--label", token_.label, "for the list");
+        auto* revoke = command(*token, "revoke", "end a token", [this] { return token_revoke_command(context_, id_); });
+        revoke->add_option("id", id_, "16 hex digits, see token ls")->required();
+        command(*token, "ls", "all tokens", [this] { return token_list_command(context_); })->alias("list");
+    }
+
+    void add_nodes() {
+        auto* nodes = command(app_, "nodes", "the nodes of a run", [this] { return nodes_command(context_); });
+        for (const char* verb : {"revoke", "clear"}) {
+            bool revoke = std::string_view(verb) == "revoke";
+            auto* one = command(*nodes, verb, revoke ? "put a node out at once" : "let a revoked node in again",
+                                [this, verb] { return nodes_verb_command(context_, verb, id_, reason_); });
+            one->add_option("node", id_, "name, or id (8 hex digits or more)")->required();
+            if (revoke) one->add_option("--reason", reason_, "told to the node");
+        }
+    }
+
+    void add_join() {
+        auto* join = command(app_, "join", "make this machine a node of a run", [this] {
+            join_.token_file = context_.token_file;
+            return join_command(context_, join_);
+        });
+        join->add_option("token", join_.token, "what the operator gave you; - reads it from standard input");
+        join->add_option("--name", join_.name, "of this node (default: the host's)");
+        join->add_option("--site", join_.site, "where it stands");
+        join->add_option("--threads", join_.threads, "of the trainer; 0: cores divided by trainers here");
+        join->add_option("--listen", join_.listen, "HOST:PORT of the data plane, or none (default 0.0.0.0:7610)");
+        join->add_option("--advertise", join_.advertise, "HOST:PORT that others use (may be repeated)");
+        join->add_option("--trainer", join_.trainer, "another trainer program");
+        join->add_option("--disk", join_.disk, "most disk space, e.g. 20GiB");
+        join->add_option("--ready-file", join_.ready_file, "written once the node's sockets are open");
+        join->add_option("--log", join_.log_level, "debug, info, warn or error");
+        join->add_flag("--no-input", join_.no_input, "ask nothing");
+        join->add_flag("--detach", join_.detach, "run in the background; answers once the node has joined");
+    }
+
+    void add_agent() {
+        command(app_, "pause", "stop training after the step under way; stay connected", [this] { return agent_command(context_, "pause"); });
+        command(app_, "resume", "train again", [this] { return agent_command(context_, "resume"); });
+        auto* leave = command(app_, "leave", "leave the run after the step under way", [this] { return leave_run(); });
+        leave->add_flag("--now", now_, "do not finish the step");
+        leave->add_option("--patience", patience_, "how long to wait")->capture_default_str();
+        auto* status = command(app_, "status", "what happens, what it waits for, what comes next", [this] { return status_command(context_, watch_); });
+        status->add_flag("--watch,-w", watch_, "until Ctrl-C or the end of the run");
+    }
+
+    void add_models() {
+        auto* make = command(app_, "export", "write the model as a Hugging Face folder", [this] { return export_command(context_, out_, step_); });
+        make->add_option("-o,--out", out_, "the folder to write")->required();
+        make->add_option("--step", step_, "of an older state");
+        auto* generate = command(app_, "generate", "continue a text with the newest weights", [this] { return generate_command(context_, generate_); });
+        generate->add_option("--prompt", generate_.prompt, "the text to continue")->required();
+        generate->add_option("--tokens", generate_.tokens, "how many")->capture_default_str();
+        generate->add_option("--temperature", generate_.temperature, "0: always the likeliest")->check(CLI::Range(0.0, 100.0))->capture_default_str();
+        generate->add_option("--seed", generate_.seed, "equal seeds give equal texts")->capture_default_str();
+        generate->add_option("--threads", generate_.threads, "of the trainer");
+        generate->add_option("--trainer", generate_.trainer, "another trainer program");
+        generate->add_option("--step", generate_.step, "of an older state");
+        auto* verify = command(app_, "verify", "recompute all states from a node's disk", [this] { return verify_command(context_, folder_); });
+        verify->add_option("folder", folder_, "a node's folder")->required();
+    }
+
+    void add_help() {
+        auto* help = app_.add_subcommand("help", "more about one thing");
+        help->require_subcommand(1);
+        auto* errors = command(*help, "errors", "error codes, exit statuses, what to do", [this] { return help_errors_command(context_, code_); });
+        errors->add_option("code", code_, "e.g. TOKEN_EXPIRED");
+    }
+
+    Result<void> leave_run() {
+        auto patience = parse_duration(patience_);
+        if (!patience) return fail(patience.error());
+        return leave_command(context_, now_, *patience);
+    }
+
+    CLI::App app_{"Skerry: train one model on machines that do not share a network."};
+    Context context_;
+    Action action_;
+    PrepareCommand prepare_;
+    TokenCommand token_;
+    JoinCommand join_;
+    GenerateCommand generate_;
+    std::string folder_;
+    std::string file_;
+    std::string name_;
+    std::string id_;
+    std::string reason_;
+    std::string out_;
+    std::string code_;
+    std::string patience_ = "10min";
+    std::optional<std::uint64_t> step_;
+    bool start_ = false;
+    bool now_ = false;
+    bool watch_ = false;
+};
+
+}  // namespace
+}  // namespace skerry::node
+
+int main(int argc, char** argv) {
+    try {
+        skerry::node::CommandLine line;
+        return line.run(argc, argv);
+    } catch (const std::bad_alloc&) {
+        std::fprintf(stderr, "error[NOT_ENOUGH_MEMORY]: out of memory\n");
+        return skerry::exit_code(skerry::Errc::out_of_memory);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "error[INTERNAL]: %s\n", error.what());
+        return 1;
+    }
+}

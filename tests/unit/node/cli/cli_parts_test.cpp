@@ -1,0 +1,105 @@
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "node/cli/commands.hpp"
+#include "node/cli/node_folder.hpp"
+#include "node/cli/status_view.hpp"
+#include "protocol/config/files.hpp"
+#include "protocol/identity/keys.hpp"
+
+namespace skerry::node {
+namespace {
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+Token token_of(const std::string& run) { return make_token("127.0.0.1", 7600, run, TokenKind::join, RootPin{}, 0); }
+
+struct NodeFolderTest : testing::Test {
+    NodeFolderTest() { EXPECT_NE(::mkdtemp(folder.data()), nullptr); }
+    ~NodeFolderTest() override { fs::remove_all(folder); }
+    Result<NodeToml> make(const Token& token, const JoinCommand& command) {
+        return make_node_folder(dir, token, skerry::to_text(token), command);
+    }
+    std::string folder = fs::temp_directory_path() / "skerry-node-XXXXXX";
+    fs::path dir = fs::path(folder) / "n";
+};
+
+TEST_F(NodeFolderTest, HoldsConfigTokenAndIdentityForTheOwnerAlone) {
+    JoinCommand command;
+    command.name = "kestrel";
+    command.listen = "127.0.0.1:0";
+    command.advertise = {"192.0.2.1:7610", "[2001:db8::1]:7610"};
+    command.threads = 2;
+    command.trainer = "bin/x";
+    ASSERT_TRUE(make(token_of("reef"), command));
+    auto config = load_node_toml(dir / "node.toml");
+    ASSERT_TRUE(config) << config.error().detail;
+    EXPECT_EQ(config->name, "kestrel");
+    EXPECT_EQ(config->advertise, command.advertise);
+    EXPECT_TRUE(fs::path(config->trainer).is_absolute());
+    for (const char* file : {"node.toml", "token", "identity/key"}) {
+        struct stat st {};
+        ASSERT_EQ(::stat((dir / file).c_str(), &st), 0) << file;
+        EXPECT_EQ(st.st_mode & 077, 0U) << file;
+    }
+}
+
+TEST_F(NodeFolderTest, JoiningAgainKeepsTheIdentityAndWhatIsNotSaidAnew) {
+    JoinCommand first;
+    first.name = "kestrel";
+    first.threads = 3;
+    ASSERT_TRUE(make(token_of("reef"), first));
+    auto key = KeyPair::load(dir / "identity" / "key");
+    JoinCommand second;
+    second.listen = "none";
+    ASSERT_TRUE(make(token_of("reef"), second));
+    auto config = load_node_toml(dir / "node.toml");
+    EXPECT_EQ(config->name, "kestrel");
+    EXPECT_EQ(config->threads, 3);
+    EXPECT_EQ(config->listen, "none");
+    EXPECT_EQ(KeyPair::load(dir / "identity" / "key")->id(), key->id());
+}
+
+TEST_F(NodeFolderTest, AFolderOfAnotherRunIsRefused) {
+    ASSERT_TRUE(make(token_of("reef"), {}));
+    ASSERT_TRUE(make(token_of("atoll"), {}));  // nothing was trained yet
+    ASSERT_TRUE(make_private_folder(dir / "run"));
+    EXPECT_EQ(make(token_of("reef"), {}).error().code, Errc::already_exists);
+}
+
+TEST_F(NodeFolderTest, BadValuesAreRefusedBeforeAnythingIsWritten) {
+    JoinCommand command;
+    command.name = "a b";
+    EXPECT_EQ(make(token_of("reef"), command).error().code, Errc::usage);
+    command.name = "a";
+    command.listen = "here:there";
+    EXPECT_EQ(make(token_of("reef"), command).error().code, Errc::usage);
+    EXPECT_FALSE(fs::exists(dir));
+}
+
+TEST(StatusView, SaysWhoIsWaitedForAndWhatComesNext) {
+    Json status{{"schema", "skerry.status/1"}, {"run", "reef"}, {"state", "running"}, {"head", 12}, {"tokens", 500000},
+                {"tokens_total", 1000000}, {"tokens_per_s", 48000.0}, {"loss", 2.9}, {"eta_ms", 125000}, {"next", "close the round"},
+                {"waiting_for", Json::array({{{"node", "node-2"}, {"phase", "ready"}, {"since_ms", 310}}})}, {"sent_bytes", 1048576}};
+    auto line = to_line(status);
+    for (const char* part : {"step 12", "50.0 %", "48.0 k tokens/s", "2 min 5 s left", "node-2 (ready, 310 ms)", "close the round", "1.00 MiB"})
+        EXPECT_NE(line.find(part), std::string::npos) << part << " in " << line;
+    status["hold_reason"] = "two nodes are needed";
+    EXPECT_NE(to_line(status).find("HOLD: two nodes are needed"), std::string::npos);
+    EXPECT_FALSE(is_over(status));
+    status["state"] = "finished";
+    EXPECT_TRUE(is_over(status));
+}
+
+TEST(StatusView, UnderstandsDocumentsThatLackEverything) {
+    for (const char* schema : {"skerry.status/1", "skerry.node-status/1", "skerry.runs/1"})
+        EXPECT_FALSE(to_lines(Json{{"schema", schema}}).empty());
+    EXPECT_FALSE(to_lines(Json{{"schema", "skerry.node-status/1"}, {"heldout", nullptr}, {"loss", nullptr}, {"error", {{"code", "X"}}}}).empty());
+}
+
+}  // namespace
+}  // namespace skerry::node
