@@ -64,7 +64,7 @@ void Membership::note_digests(Node& node, const Report& report) {
 
 std::optional<std::pair<Digest, std::uint32_t>> Membership::agreed(Step step) const {
     auto at = c_.digests.find(step);
-    if (at == c_.digests.end()) return {};
+    if (at == c_.digests.end() || at->second.empty()) return {};
     std::map<Digest, std::uint32_t> counts;
     for (const auto& [id, value] : at->second) ++counts[value];
     auto best = std::max_element(counts.begin(), counts.end(),
