@@ -305,6 +305,7 @@ void Engine::perform(const WritePrepared& action) {
 }
 
 void Engine::perform(const AppendEntry& action) {
+    staging_opened(action.plan_digest);  // a body that never came is not waited for any longer
     run_on(parts_.disk, action.op, [action](PieceFiles& files) { return to_answer(files.append(action)); });
 }
 
