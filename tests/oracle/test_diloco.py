@@ -14,20 +14,20 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "process"))
 
 import reference  # noqa: E402
-from harness import ROOT, RUN, ProcessTest, trainer_program  # noqa: E402
+from harness import ROOT, RUN, ProcessTest, report, trainer_program  # noqa: E402,F401
 
 
 class OracleTest(ProcessTest):
     trainer = staticmethod(lambda: str(ROOT / "tests" / "support" / "trainer_tap.py"))
 
-    def tap_env(self, name, inner=None):
-        return {"SKERRY_TAP_DIR": str(self.folder / "tap" / name), "SKERRY_TAP_TRAINER": inner or trainer_program()}
+    def tap_env(self, name, behind=None):
+        return {"SKERRY_TAP_DIR": str(self.folder / "tap" / name), "SKERRY_TAP_TRAINER": behind or trainer_program()}
 
-    def tapped_run(self, names, steps, inner=None, **changes):
+    def tapped_run(self, names, steps, behind=None, **changes):
         """Starts the run only when all nodes are there, so that every step has all of them."""
         token = self.prepare(start=False, **changes)
         for name in names:
-            self.join(token, name, env=self.tap_env(name, inner))
+            self.join(token, name, env=self.tap_env(name, behind))
         nodes = [self.cluster.node(name) for name in names]
         for node in nodes:
             self.wait_current(node)
@@ -72,13 +72,14 @@ class ThreeProcesses(OracleTest):
         steps = [step for step, *_ in self.replay(answers, self.model(), seed=7, eta=0.7, mu=0.5)]
         self.assertGreaterEqual(steps[-1], 12)
         decisions = max(answers.values(), key=lambda one: one["head"])["decisions"]
+        report(f"numpy DiLoCo bit for bit over {steps[-1]} steps of three processes")
         self.assertTrue(all(len(decision["credits"]) == 3 for decision in decisions[:12]), "three in every mean")
 
 
 class OneProcess(OracleTest):
     def test_one_inner_step_with_eta_1_and_mu_0_is_adamw(self):
         """N = 1, H = 1: theta - (theta - local) differs from local by rounding only."""
-        answers = self.tapped_run(["solo"], steps=20, compression="none", local_steps=1, min_nodes=1, durable_copies=1,
+        answers = self.tapped_run(["solo"], steps=20, behind=str(self.cluster.program("skerry-trainer")), compression="none", local_steps=1, min_nodes=1, durable_copies=1,
                                   outer_lr=1.0, outer_momentum=0.0)
         worst, before = 0.0, None
         for _, theta, _, fed in self.replay(answers, self.model(), seed=7, eta=1.0, mu=0.0):
@@ -86,6 +87,7 @@ class OneProcess(OracleTest):
                 larger = np.maximum(np.abs(before), np.abs(local))
                 worst = max(worst, float(reference.ulp_distance(theta, local, larger).max()))
             before = theta
+        report(f"AdamW to {worst:.2f} ulp of the larger weight")
         self.assertLessEqual(worst, 2.0)
 
 

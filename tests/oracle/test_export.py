@@ -6,8 +6,7 @@ import unittest
 import numpy as np
 
 import reference
-from harness import report
-from test_diloco import OracleTest
+from test_diloco import OracleTest, report
 
 
 def our_logits(program, model, theta, tokens, folder):

@@ -106,7 +106,7 @@ class ProcessTest(unittest.TestCase):
         if failed:
             self._explain()
         if failed or os.environ.get("SKERRY_KEEP"):
-            print(f"\nkept: {self.folder}\nreplay: python3 -m unittest -v {self.id()}   (in tests/process)", file=sys.stderr)
+            print(f"\nkept: {self.folder}\nreplay: cd {os.path.relpath(os.getcwd(), ROOT)} && python3 -m unittest -v {self.id()}", file=sys.stderr)
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
 

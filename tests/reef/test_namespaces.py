@@ -52,7 +52,7 @@ class ThreeNamespaces(ReefTest):
             nodes = self.reef_run(reef, ["a", "b", "c"])
             def said():
                 status = self.cluster.coordinator.status()
-                return status and any(node["unreachable"] for node in status["nodes"] if node["name"] in ("b", "c"))
+                return status and any(node.get("unreachable") for node in status["nodes"] if node["name"] in ("b", "c"))
             self.wait(said, 60, "the status to name the pair that cannot connect")
             self.assertTrue(nodes[0].alive())
 
