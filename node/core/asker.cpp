@@ -195,14 +195,14 @@ void Asker::repeat_later() {
     for (auto& [key, item] : items_) {
         if (!item.giver || !item.later || item.verifying) continue;
         if (context_.now - item.asked_at < context_.config.later_again) continue;
-        // Shunned only for a moment, so that another source, if there is one, is tried in between.
+        // Every other source gets its turn before this one is asked again.
         const NodeId giver = *item.giver;
         release(item);
         const auto sources = sources_(item.want);
-        const bool others = std::any_of(sources.begin(), sources.end(), [&](const NodeId& other) {
+        const auto others = std::count_if(sources.begin(), sources.end(), [&](const NodeId& other) {
             return other != giver && other != context_.self() && roster_.connected(other);
         });
-        if (others) item.shunned[giver] = context_.now + context_.config.later_again / 2;
+        if (others > 0) item.shunned[giver] = context_.now + others * context_.config.later_again - Millis(1);
     }
 }
 
