@@ -236,7 +236,7 @@ void Membership::settle() {
 }
 
 bool Membership::may_leave(const Node& node) const {
-    if (node.leave_when == LeaveWhen::now || node.row.state == NodeState::joining) return true;
+    if (node.leave_when == LeaveWhen::now || node.row.state == NodeState::joining) return handed_over(node);
     if (c_.open && c_.open->is_member(node.row.node)) return false;
     const bool stepped = c_.head > node.leave_from;
     std::size_t here = 0;
@@ -250,8 +250,10 @@ bool Membership::handed_over(const Node& leaver) const {
     std::uint32_t others = 0;
     std::uint32_t have = 0;
     for (const auto& [id, node] : c_.nodes) {
-        if (!node.current() || id == leaver.row.node || c_.silent(node) || !node.report) continue;
-        ++others;
+        const bool stays = node.current() || node.row.state == NodeState::joining || node.row.state == NodeState::away;
+        if (!stays || id == leaver.row.node) continue;
+        ++others;  // also who is silent now: it will need what the leaver has
+        if (!node.current() || c_.silent(node) || !node.report) continue;
         const Report& r = *node.report;
         const bool from_start = r.oldest_entry.value == 0;
         const bool from_snapshot = std::any_of(r.snapshots.begin(), r.snapshots.end(),

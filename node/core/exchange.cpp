@@ -28,6 +28,10 @@ void Exchange::follow(std::shared_ptr<const Plan> plan, const Digest& digest, By
     step_ = plan->step;
     plan_ = std::move(plan);
     digest_ = digest;
+    // What it does not bind is not needed any more, and would fill the windows.
+    asker_.forget_if([&](const Want& want) {
+        return want.object.kind == ObjectKind::contribution && !binds(want.maker, want.object.id);
+    });
     results_.assign(context_.grid.count(), {});
     results_have_ = 0;
     reducing_.clear();

@@ -85,7 +85,7 @@ std::optional<ReadyState> StepMachine::ready() const {
     } else {
         const bool idle = !trainer_.reported_training();
         const bool nothing = leases_.stock() == 0 && (leases_.nothing_to_be_had() || context_.orders.data_ended);
-        const bool spectator = !context_.config.train || paused_ || leaving_;
+        const bool spectator = !context_.config.train || paused_ || (leaving_ && leases_.stock() == 0);
         if (!(idle && (nothing || spectator))) return std::nullopt;
     }
     ReadyState out;
@@ -151,7 +151,7 @@ void StepMachine::on_encoded(const Done& done) {
 
 bool StepMachine::may_train() const {
     return at_head() && context_.orders.run_state == RunState::running && context_.config.train && !paused_ &&
-           !leaving_ && !stopping_;
+           leaving_ != LeaveWhen::now && !stopping_;  // who leaves after the step still finishes it
 }
 
 bool StepMachine::wants_trainer() const {
@@ -166,11 +166,13 @@ bool StepMachine::wants_trainer() const {
 
 void StepMachine::drive_trainer() {
     if (encode_op_) return;
-    if (!stopping_) trainer_.want(wants_trainer());
+    using State = TrainerSupervision::State;
     const auto before = trainer_.state();
+    if (!stopping_) trainer_.want(wants_trainer());
     trainer_.tick();
-    const bool killed = before != trainer_.state() && trainer_.state() == TrainerSupervision::State::backoff;
-    if (killed) on_trainer_gone();
+    // Ended by us: what it had in its queue is stock again.
+    const bool ended = trainer_.state() == State::off || trainer_.state() == State::backoff;
+    if (ended && before != State::off && before != State::backoff) on_trainer_gone();
     if (trainer_.state() == TrainerSupervision::State::unloaded) load_trainer();
     const bool must_end = paused_ || stopping_ || leaving_ == LeaveWhen::now || reload_wanted_;
     if (must_end) trainer_.freeze();
@@ -299,6 +301,7 @@ void StepMachine::on_trainer_gone() {
     }
     leases_.rewind();
     if (!frozen_) round_over_ = false;
+    if (!frozen_) round_steps_ = 0;
     save_at_ = Mono::max();
 }
 

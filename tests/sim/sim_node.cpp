@@ -386,7 +386,14 @@ void SimNode::on(const AdoptManifest& a) {
     });
 }
 
-void SimNode::on(const SaveLeases& a) { disk_.leases = a.leases; }
+void SimNode::on(const SaveLeases& a) {
+    disk_.leases = a.leases;
+    if (!world_.trace) return;
+    std::string text = "leases";
+    for (const LeaseInfo& l : a.leases)
+        text += " " + std::to_string(l.id.value) + ":" + std::to_string(l.done) + "-" + std::to_string(l.hi) + (l.pinned ? "p" : "");
+    world_.say(name(), text);
+}
 
 void SimNode::on(const DropPrivateState&) {
     disk_.progress = {};
@@ -401,6 +408,15 @@ void SimNode::on(const FollowPlan& a) {
     const std::pair<Step, Attempt> rank{a.plan->step, a.plan->attempt};
     require(!followed_ || *followed_ <= rank, "I13", name() + " goes back to a lower plan");
     followed_ = rank;
+    if (world_.trace) {
+        std::string text = "plan " + a.digest.short_hex() + " of step " + std::to_string(a.plan->step.value) + " attempt " +
+                           std::to_string(a.plan->attempt.value) + " binds";
+        for (const Participant& p : a.plan->participants)
+            text += " " + sim_.find(p.node)->name() + "/" + p.contribution.short_hex();
+        text += ", owners";
+        for (std::uint16_t owner : a.plan->piece_owner) text += " " + sim_.find(a.plan->members[owner])->name();
+        world_.say(name(), text);
+    }
     EntryFile& file = staging_[a.digest];
     auto prepared = disk_.prepared.find(a.plan->step);
     if (prepared != disk_.prepared.end() && prepared->second.plan_digest == a.digest) file = prepared->second;

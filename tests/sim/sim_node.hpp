@@ -39,7 +39,7 @@ class SimNode {
     void hang_trainer() { trainer_.hung = true; }
     void set_disk_full(bool full);
     /// SIGSTOP: events wait until then.
-    void freeze_until(Mono until) { frozen_until_ = until; }
+    void freeze_until(Mono until) { frozen_until_ = std::max(frozen_until_, until); }
     bool frozen() const { return frozen_until_ > world_.now; }
     void feed(node::Event event);
     void deliver(const NodeId& from, PeerPayload payload);

@@ -272,11 +272,12 @@ void Simulation::heal() {
     }
 }
 
-bool Simulation::done() const {
+/// Everybody is at the head, or has followed a fast run for long enough.
+bool Simulation::done(Step far) const {
     const Step head = coordinator->journal.head();
     for (const auto& peer : nodes) {
         if (peer->left()) continue;
-        if (!peer->up() || peer->view().head != head) return false;
+        if (!peer->up() || peer->view().head < std::min(head, far)) return false;
     }
     return true;
 }
@@ -287,7 +288,7 @@ void Simulation::wait_for_progress() {
     auto enough = [&] {
         const bool ended = coordinator->journal.meta().run_state == RunState::stopped;
         const bool moved = coordinator->journal.head().value >= from.value + kProgress;
-        return (ended || moved) && done();
+        return (ended || moved) && done(Step{from.value + 10 * kProgress});
     };
     while (!enough()) {
         require(world.now < limit, "L1", "no progress after healing\n" + describe());
@@ -298,8 +299,8 @@ void Simulation::wait_for_progress() {
 void Simulation::final_checks() const {
     check_copies();
     for (const auto& peer : nodes) {
-        if (peer->left()) continue;
-        require(peer->view().h_head == coordinator->journal.decision(Step{coordinator->journal.head().value - 1}).h_after,
+        if (peer->left() || peer->view().head.value == 0) continue;
+        require(peer->view().h_head == coordinator->journal.decision(Step{peer->view().head.value - 1}).h_after,
                 "I10", peer->name() + " has another chain");
     }
 }

@@ -76,7 +76,7 @@ class Simulation {
     void one_fault();
     void heal();
     void run_until(Mono until);
-    bool done() const;
+    bool done(Step far) const;
     void final_checks() const;
     void wait_for_progress();
 
