@@ -13,11 +13,13 @@
 #include "protocol/config/address.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/wire/canonical.hpp"
+#include "protocol/wire/chunk_codec.hpp"
 #include "protocol/wire/signatures.hpp"
 
 namespace skerry::node {
 namespace {
 
+constexpr std::chrono::seconds kDiskEvery{1};
 constexpr auto kOrderlyEnd = std::chrono::seconds(20);
 
 Mono now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
@@ -47,6 +49,7 @@ Error NodeApp::run() {
     children_.spawn(watch_signals());
     children_.spawn(session_->run());
     children_.spawn(keep_time());
+    children_.spawn(watch_disk());
     children_.spawn(engine_->run());
     children_.spawn(socket_->run());
     io_.run();
@@ -123,7 +126,8 @@ void NodeApp::make_hosts() {
     auto report = [this](Event e) { feed(std::move(e)); };
     trainer_ = std::make_unique<TrainerHost>(TrainerHost::Parts{io_.get_executor(), disk_.get_executor(),
                                                                 codec_.get_executor(), report,
-                                                                [this] { return trainer_options(); }});
+                                                                [this] { return trainer_options(); },
+                                                                [this](Error why) { end(std::move(why)); }});
     auto adopted = [this](std::shared_ptr<RunStore> made, Bytes data) { return adopt(std::move(made), std::move(data)); };
     store_actions_ = std::make_unique<StoreActions>(
         StoreActions::Parts{io_.get_executor(), disk_.get_executor(), options_.folder.run(), report, adopted}, store_);
@@ -201,6 +205,28 @@ Task<> NodeApp::keep_time() {
         auto state = co_await asio::this_coro::cancellation_state;
         if (state.cancelled() != asio::cancellation_type::none) co_return;
         if (now() >= core_->next_wake()) feed(Tick{});
+    }
+}
+
+// Full: not even one more entry and one more contribution would fit.
+Task<> NodeApp::watch_disk() {
+    asio::steady_timer timer(io_);
+    for (;;) {
+        timer.expires_after(kDiskEvery);
+        auto [ec] = co_await timer.async_wait(no_throw);
+        if (ec) co_return;
+        std::error_code unknown;
+        auto space = std::filesystem::space(options_.folder.root, unknown);
+        if (unknown) continue;
+        std::uint64_t need = kMiB;
+        if (store_) need += 3 * chunk_bytes(store_->codec().id(), store_->grid().piece_elements) * store_->grid().count();
+        const bool full = space.available < need;
+        if (full == disk_full_) continue;
+        disk_full_ = full;
+        log(full ? LogLevel::warn : LogLevel::info, full ? "disk.full" : "disk.room",
+            {{"code", full ? "DISK_FULL" : ""}, {"available_bytes", std::to_string(space.available)},
+             {"needed_bytes", std::to_string(need)}, {"folder", options_.folder.root.string()}});
+        feed(DiskState{full});
     }
 }
 
@@ -367,6 +393,7 @@ StatusFacts NodeApp::status_facts() const {
     facts.trainer_restarts = trainer_->restarts();
     facts.data_port = data_port_;
     facts.paused = paused_;
+    facts.disk_full = disk_full_;
     facts.error = facts.connected ? std::nullopt : lost_;
     facts.refused_zap = zap_->refused();
     facts.refused_roster = engine_->links().counters().dropped_unknown + engine_->links().counters().connections_cut;

@@ -54,6 +54,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     Task<> end_in_order();
     Task<> keep_session();
     Task<> keep_time();
+    Task<> watch_disk();
     Task<> watch_signals();
 
     void feed(Event event);
@@ -111,6 +112,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     std::uint16_t data_port_ = 0;
     StatusBook book_;
     bool paused_ = false;
+    bool disk_full_ = false;
     bool leaving_ = false;
     std::optional<Error> lost_;   ///< why there is no session
     std::map<OpId, Step> digests_under_way_;

@@ -19,6 +19,11 @@ RoundAnswer::Why to_why(const std::string& why) {
     return RoundAnswer::Why::freeze;
 }
 
+// A program that is not there, or cannot load its libraries, is not there the next time either.
+bool is_hopeless(Errc code) {
+    return code == Errc::no_libtorch || code == Errc::not_found || code == Errc::version_mismatch;
+}
+
 }  // namespace
 
 TrainerHost::TrainerHost(Parts parts) : parts_(std::move(parts)), wake_(parts_.io), children_(parts_.io) {
@@ -78,12 +83,14 @@ Task<> TrainerHost::serve(std::uint64_t generation, OpId started) {
     auto launched = trainer_->spawn();
     if (!launched) {
         trainer_.reset();
+        if (is_hopeless(launched.error().code)) parts_.hopeless(launched.error());
         finish(started, fail(launched.error()));
         co_return;
     }
     children_.spawn(keep_running(trainer_));
     children_.spawn(watch(generation));
     auto up = co_await bring_up();
+    if (!up && is_hopeless(up.error().code)) parts_.hopeless(up.error());
     if (generation != generation_) co_return;
     if (!up) {
         finish(started, fail(up.error()));

@@ -28,6 +28,7 @@ class TrainerHost {
         asio::any_io_executor codec;
         std::function<void(Event)> report;
         std::function<ChildOptions()> options;  ///< of the next process
+        std::function<void(Error)> hopeless;    ///< starting it again would end the same way
     };
 
     explicit TrainerHost(Parts parts);
