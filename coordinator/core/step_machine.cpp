@@ -186,7 +186,10 @@ std::vector<std::uint16_t> StepMachine::choose_owners(const Plan& plan) const {
         const bool bad = std::any_of(plan.members.begin(), plan.members.end(), [&](const NodeId& other) {
             return other != plan.members[i] && bad_edge(plan.members[i], other);
         });
-        if (!bad) owners.push_back(i);
+        // An owner on a full disk could not stage what it sums; its word is as old as its last Report.
+        const Node& node = c_.nodes.at(plan.members[i]);
+        const bool full = node.report && node.report->disk_full;
+        if (!bad && !full) owners.push_back(i);
     }
     return owners.empty() ? all : owners;  // nobody is free of bad edges: members relay
 }

@@ -11,6 +11,8 @@
 namespace skerry::node {
 namespace {
 
+constexpr std::chrono::seconds kStagingRetry{1};
+
 constexpr std::chrono::seconds kTick{1};
 /// Wire bytes beyond the whole messages of the last second that count as a chunk under way.
 constexpr std::uint64_t kProgressBytes = 1024;
@@ -81,6 +83,7 @@ void Engine::run_on(asio::any_io_executor where, OpId op, Work work) {
 }
 
 void Engine::run_staged(const Digest& plan_digest, OpId op, Work work) {
+    retry_staging(plan_digest);
     auto start = [this, op, work = std::move(work)] { run_on(parts_.codec, op, work); };
     auto opening = opening_.find(plan_digest);
     if (opening == opening_.end()) return start();
@@ -92,12 +95,23 @@ void Engine::open_staging(const Digest& plan_digest, Bytes plan_body) {
     opening_.try_emplace(plan_digest);
     asio::post(parts_.disk, [this, plan_digest, files = files_, body = std::move(plan_body)] {
         auto followed = files->follow(body);
-        asio::post(parts_.io, [this, plan_digest, followed = std::move(followed)] {
-            if (!followed)
+        asio::post(parts_.io, [this, plan_digest, body, followed = std::move(followed)] {
+            if (!followed) {
                 log_warn("exchange.staging_failed", {{"plan", plan_digest.short_hex()}, {"why", followed.error().detail}});
+                refused_ = Refused{plan_digest, body, std::chrono::steady_clock::now()};
+            }
             staging_opened(plan_digest);
         });
     });
+}
+
+/// A disk that was full may have room again.
+void Engine::retry_staging(const Digest& plan_digest) {
+    if (!refused_ || refused_->plan != plan_digest || opening_.contains(plan_digest)) return;
+    if (std::chrono::steady_clock::now() - refused_->at < kStagingRetry) return;
+    Bytes body = std::move(refused_->body);
+    refused_.reset();
+    open_staging(plan_digest, std::move(body));
 }
 
 /// Or given up: then what waited for it fails by itself.

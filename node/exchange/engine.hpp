@@ -7,6 +7,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <map>
@@ -117,6 +118,7 @@ class Engine final : public PeerLinksEvents {
     /// The same for work that needs the staging of a plan: waits while that is being opened.
     void run_staged(const Digest& plan_digest, OpId op, Work work);
     void open_staging(const Digest& plan_digest, Bytes plan_body);
+    void retry_staging(const Digest& plan_digest);
     void staging_opened(const Digest& plan_digest);
     void on_data(const NodeId& from, Data envelope, Bytes chunk);
     void serve_loaded(const NodeId& peer, Loaded loaded);
@@ -130,6 +132,13 @@ class Engine final : public PeerLinksEvents {
     RunId run_;
     asio::steady_timer tick_;
     std::map<ChunkHandle, Held> held_;
+    /// The newest plan whose staging the disk refused: tried again when something of it comes.
+    struct Refused {
+        Digest plan;
+        Bytes body;
+        std::chrono::steady_clock::time_point at;
+    };
+    std::optional<Refused> refused_;
     std::map<Digest, std::vector<std::function<void()>>> opening_;  ///< plans whose staging is being opened
     std::size_t held_bytes_ = 0;
     ChunkHandle next_handle_;

@@ -146,7 +146,7 @@ class FullDisk(ProcessTest):
         nodes = self.join(token, "node-1", "node-2", "full")
         coordinator = self.cluster.coordinator
         coordinator.wait_head(3)
-        with open(self.small / "ballast", "wb") as ballast:
+        with open(self.small / "ballast", "wb", buffering=0) as ballast:
             try:
                 while True:
                     ballast.write(b"\0" * 65536)
@@ -177,7 +177,7 @@ class FullDisk(ProcessTest):
         nodes = self.start_run()
         coordinator = self.cluster.coordinator
         coordinator.wait_head(3)
-        with open(self.small / "ballast", "wb") as ballast:
+        with open(self.small / "ballast", "wb", buffering=0) as ballast:
             try:
                 while True:
                     ballast.write(b"\0" * 4096)
