@@ -22,7 +22,8 @@ double number(const Json& json, const char* key) {
 
 std::uint64_t count(const Json& json, const char* key) {
     auto found = json.find(key);
-    return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+    bool whole = found != json.end() && found->is_number_integer() && *found >= 0;
+    return whole ? found->get<std::uint64_t>() : 0;
 }
 
 bool flag(const Json& json, const char* key) {
@@ -76,7 +77,7 @@ std::string progress_text(const Json& status) {
 
 std::string eta_text(const Json& status) {
     auto found = status.find("eta_ms");
-    if (found == status.end() || !found->is_number_unsigned()) return "";
+    if (found == status.end() || !found->is_number_integer()) return "";
     return " · " + to_duration_text(Millis(found->get<Millis::rep>())) + " left";
 }
 

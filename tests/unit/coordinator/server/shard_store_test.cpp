@@ -10,16 +10,21 @@ namespace skerry::coordinator {
 namespace {
 namespace fs = std::filesystem;
 
+std::string make_folder() {
+    std::string pattern = fs::temp_directory_path() / "skerry-shards-XXXXXX";
+    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
+    return pattern;
+}
+
 struct ShardStoreTest : testing::Test {
     ShardStoreTest() {
-        EXPECT_NE(::mkdtemp(folder.data()), nullptr);
         for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(i * 7);
         name = sha256(bytes);
     }
     ~ShardStoreTest() override { fs::remove_all(folder); }
     ByteSpan part(std::size_t from, std::size_t to) const { return ByteSpan(bytes).subspan(from, to - from); }
 
-    std::string folder = fs::temp_directory_path() / "skerry-shards-XXXXXX";
+    std::string folder = make_folder();
     ShardStore store{fs::path(folder) / "shards"};
     Bytes bytes = Bytes(1000);
     Digest name;

@@ -18,13 +18,18 @@ using Json = nlohmann::json;
 
 Token token_of(const std::string& run) { return make_token("127.0.0.1", 7600, run, TokenKind::join, RootPin{}, 0); }
 
+std::string make_folder() {
+    std::string pattern = fs::temp_directory_path() / "skerry-node-XXXXXX";
+    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
+    return pattern;
+}
+
 struct NodeFolderTest : testing::Test {
-    NodeFolderTest() { EXPECT_NE(::mkdtemp(folder.data()), nullptr); }
     ~NodeFolderTest() override { fs::remove_all(folder); }
     Result<NodeToml> make(const Token& token, const JoinCommand& command) {
         return make_node_folder(dir, token, skerry::to_text(token), command);
     }
-    std::string folder = fs::temp_directory_path() / "skerry-node-XXXXXX";
+    std::string folder = make_folder();
     fs::path dir = fs::path(folder) / "n";
 };
 
