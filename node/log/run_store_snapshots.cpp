@@ -177,6 +177,17 @@ Result<SnapshotInfo> RunStore::adopt_snapshot(SnapshotFetch& fetch) {
 
 std::uint64_t RunStore::disk_bytes() const { return bytes_under(folder_); }
 
+// What is written until the next snapshot (when this is asked again) must fit as well.
+static std::uint64_t quota_with_room(const Manifest& manifest, const RetentionInput& input) {
+    auto largest = [](const std::vector<StoredItem>& items) {
+        std::uint64_t bytes = 0;
+        for (const StoredItem& item : items) bytes = std::max(bytes, item.bytes);
+        return bytes;
+    };
+    const std::uint64_t room = (manifest.snapshot_every + 2) * largest(input.entries) + largest(input.snapshots);
+    return manifest.disk_quota_bytes > 2 * room ? manifest.disk_quota_bytes - room : manifest.disk_quota_bytes;
+}
+
 Result<PruneReport> RunStore::prune(Step floor, std::span<const Step> pins) {
     RetentionInput input;
     std::uint64_t counted = 0;
@@ -191,7 +202,7 @@ Result<PruneReport> RunStore::prune(Step floor, std::span<const Step> pins) {
     PruneReport report;
     report.bytes_before = disk_bytes();
     input.other_bytes = report.bytes_before - std::min(report.bytes_before, counted);
-    input.quota_bytes = manifest_.disk_quota_bytes;
+    input.quota_bytes = quota_with_room(manifest_, input);
     input.floor = floor;
     input.pins.assign(pins.begin(), pins.end());
     input.first = first_;
