@@ -6,6 +6,7 @@
 #include <string>
 
 #include "coordinator/core/events.hpp"
+#include "protocol/wire/words.hpp"
 
 namespace skerry::coordinator {
 
@@ -24,9 +25,5 @@ nlohmann::json to_json(const NodeStatus& node, const RunStatus& run);
 /// `first`: step and loss of the first evaluation.
 nlohmann::json to_json(const RunStatus& status, const std::optional<std::pair<Step, double>>& first,
                        const CoordinatorInfo& info);
-
-std::string_view to_word(RunState state);
-std::string_view to_word(NodeState state);
-std::string_view to_word(TrainerPhase phase);
 
 }  // namespace skerry::coordinator

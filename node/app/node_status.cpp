@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "protocol/wire/words.hpp"
+
 namespace skerry::node {
 namespace {
 
@@ -19,40 +21,6 @@ std::string_view to_text(Phase phase) {
         case Phase::ready: return "ready";
         case Phase::exchange: return "exchange";
         case Phase::prepared: return "prepared";
-    }
-    return "joining";
-}
-
-std::string_view to_text(TrainerPhase phase) {
-    switch (phase) {
-        case TrainerPhase::none: return "none";
-        case TrainerPhase::starting: return "starting";
-        case TrainerPhase::training: return "training";
-        case TrainerPhase::waiting: return "waiting";
-        case TrainerPhase::stopped: return "stopped";
-        case TrainerPhase::failed: return "failed";
-    }
-    return "none";
-}
-
-std::string_view to_text(RunState state) {
-    switch (state) {
-        case RunState::created: return "created";
-        case RunState::running: return "running";
-        case RunState::paused: return "paused";
-        case RunState::stopped: return "stopped";
-    }
-    return "created";
-}
-
-std::string_view to_text(NodeState state) {
-    switch (state) {
-        case NodeState::joining: return "joining";
-        case NodeState::current: return "current";
-        case NodeState::away: return "away";
-        case NodeState::leaving: return "leaving";
-        case NodeState::left: return "left";
-        case NodeState::revoked: return "revoked";
     }
     return "joining";
 }
@@ -78,7 +46,7 @@ json to_json(const std::vector<PeerStatus>& peers, const NodeId& self) {
         if (peer.node == self) continue;
         out.push_back({{"name", peer.name},
                        {"node_id", peer.node.hex()},
-                       {"state", to_text(peer.state)},
+                       {"state", to_word(peer.state)},
                        {"address", peer.address},
                        {"connected", peer.connected},
                        {"sent_bytes", peer.sent_bytes},
@@ -123,8 +91,8 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
                 {"coordinator", facts.coordinator},
                 {"connected", facts.connected},
                 {"phase", phase_text(view, facts)},
-                {"member_state", to_text(facts.member_state)},
-                {"run_state", to_text(view.run_state)},
+                {"member_state", to_word(facts.member_state)},
+                {"run_state", to_word(view.run_state)},
                 {"paused", facts.paused},
                 {"term", view.term.value},
                 {"epoch", view.epoch.value},
@@ -135,7 +103,7 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
                 {"tokens", view.tokens},
                 {"tokens_total", facts.target_tokens},
                 {"round_remaining_ms", view.orders.round_remaining_ms},
-                {"trainer", to_text(view.trainer)},
+                {"trainer", to_word(view.trainer)},
                 {"trainer_pid", facts.trainer_pid},
                 {"trainer_restarts", facts.trainer_restarts},
                 {"inner_step", alive_.round_steps},
