@@ -113,6 +113,9 @@ def main():
 
     bench = Bench(chosen.work.resolve(), chosen.jobs)
     bench.make()
+    broken = bench.simulate(min(chosen.seeds, 200), chosen.patience)
+    if broken:
+        sys.exit(f"error: the cores as they are fail, so mutants would prove nothing: {broken}")
     survivors = []
     for patch in patches:
         start = time.monotonic()
