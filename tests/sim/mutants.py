@@ -54,11 +54,17 @@ MUTANTS = {
         COORDINATOR + "context.cpp",
         "if (!pinned(id)) ledger.release(id, ops);",
         "ledger.release(id, ops);")]),
-    "6": ("from = done and the holder are not tested in plan and decision", "I6 I7", [(
-        COORDINATOR + "leases.cpp",
-        "    return lease && lease->holder == holder && segment.from == lease->done && segment.from < segment.to &&\n"
-        "           segment.to <= lease->hi;",
-        "    (void)holder;\n    return lease == nullptr || (segment.from < segment.to && segment.to <= lease->hi);")]),
+    "6": ("holder and from = done are not tested in plan and decision", "I6", [
+        (COORDINATOR + "leases.cpp",
+         "    return lease && lease->holder == holder && segment.from == lease->done && segment.from < segment.to &&\n"
+         "           segment.to <= lease->hi;",
+         "    (void)holder;\n    return segment.from < segment.to && (!lease || segment.to <= lease->hi);"),
+        (COORDINATOR + "leases.cpp",
+         "    LeaseRow& lease = leases_.at(segment.lease);\n    lease.done = segment.to;",
+         "    ops.push_back(op::CreditLease{segment.lease, holder, segment.from, segment.to});\n"
+         "    if (!leases_.contains(segment.lease)) return;\n    ops.pop_back();\n"
+         "    LeaseRow& lease = leases_.at(segment.lease);\n    lease.done = segment.to;"),
+    ]),
     "9": ("an owner sums whoever has arrived", "I7", [(
         NODE + "exchange.cpp",
         """    for (const Participant& participant : plan_->participants)
@@ -120,10 +126,8 @@ MUTANTS = {
         NODE + "local_work.cpp",
         "    const bool residual = residual_tag_ && residual_tag_ == chain_.last_credited();",
         "    const bool residual = residual_tag_.has_value();")]),
-    "34": ("retention deletes entries above the floor", "I5", [(
-        NODE + "step_machine.cpp",
-        "if (context_.heard_orders && !roster_.anyone_joining()) log_.prune(context_.orders.floor);",
-        "if (context_.heard_orders && !roster_.anyone_joining()) log_.prune(log_.applied());")]),
+    "34": ("retention deletes entries above the floor", "I5 L1", [(
+        NODE + "state_log.cpp", "    action.entries_below = keep->first;", "    action.entries_below = applied_;")]),
     "37": ("READY of a node that is not current counts", "I6 I8 assertion", [
         (COORDINATOR + "step_machine.cpp",
          "    if (!c_.here(node) || !node.report || !node.report->ready) return false;",

@@ -1,0 +1,76 @@
+#include "node/core/session_gate.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/node/core/support.hpp"
+
+namespace skerry::node {
+namespace {
+
+using testing::Bench;
+using testing::numbered;
+
+struct SessionGateTest : ::testing::Test {
+    Bench bench;
+    SessionGate gate{bench.context, bench.roster};
+
+    SessionGateTest() {
+        bench.context.manifest->run = numbered<RunId>(5);
+        NodeImage image;
+        image.term = Term{4};
+        image.incarnation = Incarnation{2};
+        gate.begin(image);
+        gate.up(Step{0}, {});
+        bench.context.out.clear();
+    }
+    static Welcome welcome(std::uint64_t term) {
+        Welcome w;
+        w.run = numbered<RunId>(5);
+        w.term = Term{term};
+        w.incarnation = Incarnation{3};
+        w.ticket = {1};
+        return w;
+    }
+    bool may_speak() {
+        Send send;
+        send.message.body = Report{};
+        Actions actions{send};
+        gate.stamp(actions);
+        return !actions.empty();
+    }
+};
+
+TEST_F(SessionGateTest, NothingIsSaidInATermBeforeItIsOnDisk) {
+    EXPECT_EQ(gate.on_welcome(welcome(5)), SessionGate::Greeting::accepted);
+    EXPECT_FALSE(may_speak());
+    const auto stored = bench.take<PersistSeen>();
+    ASSERT_EQ(stored.size(), 1U);
+    EXPECT_EQ(stored[0].term, Term{5});
+    EXPECT_TRUE(gate.on_done({stored[0].op, {}, {}}));
+    EXPECT_TRUE(may_speak());
+}
+
+TEST_F(SessionGateTest, ACoordinatorOfALowerTermIsRefused) {
+    EXPECT_EQ(gate.on_welcome(welcome(3)), SessionGate::Greeting::refused);
+    EXPECT_EQ(bench.take<Redial>().size(), 1U);
+    EXPECT_FALSE(may_speak());
+}
+
+TEST_F(SessionGateTest, MessagesOfAnotherTermOrOldOnesAreDropped) {
+    gate.on_welcome(welcome(5));
+    ControlMessage message;
+    message.run = numbered<RunId>(5);
+    message.term = Term{5};
+    message.incarnation = Incarnation{3};
+    message.seq = 2;
+    message.body = Orders{};
+    EXPECT_TRUE(gate.admits(message));
+    EXPECT_FALSE(gate.admits(message));
+    message.seq = 3;
+    message.term = Term{4};
+    EXPECT_FALSE(gate.admits(message));
+    EXPECT_EQ(gate.dropped(), 2U);
+}
+
+}  // namespace
+}  // namespace skerry::node
