@@ -113,6 +113,16 @@ TEST_F(MembershipTest, ALeaverGoesAfterTheNextDecisionAndReturnsItsLeases) {
     EXPECT_EQ(rig.node_status(c).state, NodeState::left);
 }
 
+TEST_F(MembershipTest, NobodyLeavesWithTheOnlySafeCopy) {
+    for (FakeNode* node : {&a, &b, &c}) rig.ready(*node, node->key.bytes[0]);
+    for (FakeNode* node : {&a, &b, &c}) rig.vote(*node, 1);
+    rig.send(c, Leaving{LeaveWhen::now});
+    EXPECT_FALSE(c.left);
+    rig.apply(a);
+    rig.apply(b);
+    EXPECT_TRUE(c.left);
+}
+
 TEST_F(MembershipTest, ALeaverOfARunThatStandsStillGoesAtOnce) {
     EXPECT_FALSE(rig.admin(co::admin::PauseRun{}));
     rig.send(c, Leaving{LeaveWhen::after_step});

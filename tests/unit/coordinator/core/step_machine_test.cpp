@@ -331,6 +331,30 @@ TEST_F(StepMachineTest, ALostContributionWithoutReplacementWithdrawsThePlan) {
     EXPECT_EQ(rig.plan().attempt, Attempt{2});
 }
 
+TEST_F(StepMachineTest, AContributionThatWasMadeAgainMayBeBoundAgain) {
+    rig.drop(c);
+    rig.ready(a, 1);
+    rig.ready(b, 2);
+    b.report.ready.reset();
+    b.report.exchange = ExchangeState{};
+    b.report.exchange->plan = rig.image().plan->digest;
+    b.report.exchange->gone = {b.id};
+    rig.report(b);
+    EXPECT_FALSE(rig.has_plan());
+    b.report.exchange.reset();
+    rig.ready(b, 2);  // the same data from the same state: the same bytes
+    ASSERT_TRUE(rig.has_plan());
+    EXPECT_EQ(rig.plan().attempt, Attempt{2});
+}
+
+TEST_F(StepMachineTest, ANodeOnAFullDiskOwnsNothing) {
+    b.report.disk_full = true;
+    all_ready();
+    const Plan plan = rig.plan();
+    EXPECT_EQ(plan.members.size(), 3U);
+    for (auto owner : plan.piece_owner) EXPECT_NE(plan.members[owner], b.id);
+}
+
 TEST_F(StepMachineTest, BothEndsOfABadEdgeOwnNothing) {
     all_ready();
     a.report.exchange = ExchangeState{};

@@ -1,6 +1,8 @@
 #include "coordinator/store/sqlite_journal.hpp"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -158,6 +160,41 @@ TEST_F(SqliteJournalTest, ChecksOfLeases) {
     EXPECT_TRUE(ok({co::op::PutNode{node}}));
     node.incarnation = Incarnation{2};
     EXPECT_FALSE(ok({co::op::PutNode{node}})) << "an incarnation falls";
+}
+
+/// On a disk of one megabyte of its own, in a child process.
+int with_a_full_disk(const fs::path& folder) {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("none", folder.c_str(), "tmpfs", 0, "size=1m") != 0)
+        return 77;
+    auto made = co::SqliteJournal::create(folder / "run.db", run_row(small_manifest()));
+    if (!made) return 1;
+    auto& journal = **made;
+    if (!journal.apply({Term{1}, {co::op::ClaimTerm{Term{1}}}})) return 2;
+    std::ofstream(folder / "fill") << std::string(2 << 20, 'x');
+    co::TokenRow token;
+    std::uint64_t kept = 0;
+    for (int i = 0; i < 2000; ++i) {
+        std::memcpy(token.id.bytes.data(), &i, sizeof i);
+        token.label = std::string(2000, 'y');
+        auto done = journal.apply({Term{1}, {co::op::PutToken{token}}});
+        if (done) ++kept;
+        else if (done.error().code != Errc::disk_full) return 3;
+        else break;
+        if (i == 1999) return 4;
+    }
+    fs::remove(folder / "fill");
+    if (!journal.apply({Term{1}, {co::op::PutToken{token}}})) return 5;  // the same transaction, tried again
+    return journal.load()->tokens.size() == kept + 1 ? 0 : 6;
+}
+
+TEST_F(SqliteJournalTest, AFullDiskRefusesATransactionWholeAndTakesItLater) {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(with_a_full_disk(folder));
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "needs root, for a small disk of its own";
+    EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 /// A run of some steps gives the same image from SQLite as from memory.
