@@ -216,7 +216,7 @@ def main():
         print(f"mutant {number:>5} {'found ' if found else 'MISSED'} {what} ({breaks})")
         if found:
             print(f"             {broken[:150]}\n             {replay.replace('replay: ', '')}", flush=True)
-    print(f"{len(wanted) - len(missed)} of {len(wanted)} mutants found" + (f"; missed: {', '.join(missed)}" if missed else ""))
+    print(f"value: {len(wanted) - len(missed)} of {len(wanted)} mutants found" + (f"; missed: {', '.join(missed)}" if missed else ""))
     return 1 if missed else 0
 
 
