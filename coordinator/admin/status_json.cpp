@@ -1,5 +1,6 @@
 #include "coordinator/admin/status_json.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -60,7 +61,17 @@ Json to_json(const CoordinatorInfo& info) {
             {"fingerprint", to_fingerprint_text(ByteSpan(info.root_id.bytes))}};
 }
 
-Json to_json(const NodeStatus& node, const RunStatus&) {
+/// Names of nodes; the start of its id for one that has none.
+static Json names_of(const std::vector<NodeId>& ids, const RunStatus& run) {
+    Json names = Json::array();
+    for (const NodeId& id : ids) {
+        auto at = std::find_if(run.nodes.begin(), run.nodes.end(), [&](const NodeStatus& one) { return one.node == id; });
+        names.push_back(at == run.nodes.end() || at->name.empty() ? id.hex().substr(0, 8) : at->name);
+    }
+    return names;
+}
+
+Json to_json(const NodeStatus& node, const RunStatus& run) {
     return {{"name", node.name},
             {"node_id", node.node.hex()},
             {"site", node.site},
@@ -87,7 +98,8 @@ Json to_json(const NodeStatus& node, const RunStatus&) {
             {"credited_tokens", node.credited_tokens},
             {"sent_bytes", node.sent_bytes},
             {"received_bytes", node.received_bytes},
-            {"snapshots", steps(node.snapshots)}};
+            {"snapshots", steps(node.snapshots)},
+            {"unreachable", names_of(node.unreachable, run)}};
 }
 
 Json to_json(const RunStatus& run, const std::optional<std::pair<Step, double>>& first, const CoordinatorInfo& info) {

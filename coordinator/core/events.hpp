@@ -100,6 +100,7 @@ struct NodeStatus {
     std::uint64_t sent_bytes = 0;
     std::uint64_t received_bytes = 0;
     std::vector<Step> snapshots;
+    std::vector<NodeId> unreachable;  ///< peers with which it has no connection, whoever dials
 };
 
 /// Everything that `skerry status` shows about a run.

@@ -228,6 +228,7 @@ NodeStatus OrdersDesk::status_of(const Node& node) const {
     s.sent_bytes = r.sent_bytes;
     s.received_bytes = r.received_bytes;
     s.snapshots = r.snapshots;
+    s.unreachable = r.unreachable;
     return s;
 }
 

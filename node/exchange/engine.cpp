@@ -341,6 +341,9 @@ void Engine::note_progress() {
     std::vector<NodeId> moving;
     for (auto& [node, state] : peers_) {
         state.down_ticks = links_->is_up(node) ? 0 : state.down_ticks + 1;
+        if (state.down_ticks == kUnreachableTicks)
+            log_warn("peer.unreachable", {{"peer", node.hex().substr(0, 8)},
+                                          {"fix", "one of the two must accept connections: listen and advertise in node.toml"}});
         if (state.down_ticks >= kUnreachableTicks) traffic.unreachable.push_back(node);
         std::uint64_t wire = links_->wire_received(node);
         std::uint64_t whole = std::exchange(state.delivered, 0);
