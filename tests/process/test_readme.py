@@ -35,6 +35,7 @@ class Readme(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="skerry-readme-"))
         self.running = []
         self.env = {**os.environ, "PATH": f"{default_bin()}:{os.environ['PATH']}"}
+        (self.folder / "log").touch()
         (self.folder / "notes").mkdir()
         (self.folder / "notes" / "one.txt").write_text(prose(300_000))
         (self.folder / "notes" / "two.txt").write_text(prose(100_000, seed=3))
@@ -67,7 +68,7 @@ class Readme(unittest.TestCase):
                                              stderr=log, start_new_session=True))
 
     def command(self, command):
-        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=self.env, capture_output=True, text=True, errors="replace", timeout=180, check=False)
         self.assertEqual(done.returncode, 0, f"{command}\n{done.stdout}\n{done.stderr}\n{(self.folder / 'log').read_text()[-2000:]}")
         return done.stdout
 
