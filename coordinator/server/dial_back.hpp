@@ -9,8 +9,8 @@
 
 namespace skerry::coordinator {
 
-/// Opens (and closes at once) a TCP connection to the addresses in turn; true with the first that answers. Only
-/// literal addresses are tried, nothing is resolved, nothing is sent. `patience` is for each.
+/// Opens (and closes at once) a TCP connection to the addresses in turn; true with the first that answers. Nothing
+/// is sent. `patience` is for each, its name included.
 Task<bool> can_reach(std::vector<Address> addresses, std::chrono::milliseconds patience);
 
 }  // namespace skerry::coordinator

@@ -72,10 +72,11 @@ Tokens to_tokens(const std::string& text) {
     return out;
 }
 
+/// A model of bytes may break a character in two: what is not UTF-8 is shown as '?'.
 std::string to_string(const Tokens& tokens) {
-    std::string out;
-    for (std::uint32_t token : tokens) out.push_back(token < 256 ? static_cast<char>(token) : '?');
-    return out;
+    std::string raw;
+    for (std::uint32_t token : tokens) raw.push_back(token < 256 ? static_cast<char>(token) : '?');
+    return to_utf8(raw);
 }
 
 /// Shows one trainer the weights and asks it for tokens.

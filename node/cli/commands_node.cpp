@@ -172,6 +172,8 @@ Result<void> join_command(const Context& context, const JoinCommand& command) {
         return fail(Errc::usage, "this is an administrator's token; it does not join nodes", "skerry token create --run NAME");
     if (command.threads && (*command.threads < 0 || *command.threads > 1024)) return fail(Errc::usage, "--threads: from 0 to 1024");
     fs::path dir = fs::absolute(context.dir).lexically_normal();
+    if (Channel::to_agent(dir.string()))
+        return fail(Errc::bad_state, "the node in " + dir.string() + " is running already", "skerry status --dir " + dir.string());
     auto config = make_node_folder(dir, *token, *token_text, command);
     if (!config) return fail(config.error());
     bool ask = !command.no_input && !context.json && ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;

@@ -53,6 +53,35 @@ std::string to_table(const std::vector<std::vector<std::string>>& rows) {
     return out;
 }
 
+namespace {
+
+/// Bytes of the character that begins `text`; 0 if none does.
+std::size_t character_bytes(std::string_view text) {
+    auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+    unsigned lead = byte(0);
+    std::size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    if (length == 0 || length > text.size()) return 0;
+    for (std::size_t i = 1; i < length; ++i) {
+        if ((byte(i) & 0xC0) != 0x80) return 0;
+    }
+    // Overlong forms, surrogates, beyond U+10FFFF.
+    bool odd = (lead == 0xE0 && byte(1) < 0xA0) || (lead == 0xED && byte(1) > 0x9F) || (lead == 0xF0 && byte(1) < 0x90) ||
+               (lead == 0xF4 && byte(1) > 0x8F);
+    return odd ? 0 : length;
+}
+
+}  // namespace
+
+std::string to_utf8(std::string_view raw) {
+    std::string out;
+    while (!raw.empty()) {
+        std::size_t length = character_bytes(raw);
+        out += length == 0 ? "?" : std::string(raw.substr(0, length));
+        raw.remove_prefix(std::max<std::size_t>(1, length));
+    }
+    return out;
+}
+
 std::filesystem::path own_folder() {
     std::error_code ec;
     auto self = std::filesystem::read_symlink("/proc/self/exe", ec);

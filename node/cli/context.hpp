@@ -6,6 +6,8 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "protocol/base/result.hpp"
 
@@ -30,6 +32,9 @@ void print_json(const nlohmann::json& document);
 
 /// Text columns: left-aligned, two spaces between, no trailing blanks.
 std::string to_table(const std::vector<std::vector<std::string>>& rows);
+
+/// The text with '?' for every byte that is not part of a UTF-8 character.
+std::string to_utf8(std::string_view raw);
 
 /// Where this program lies: its siblings are looked for there first.
 std::filesystem::path own_folder();

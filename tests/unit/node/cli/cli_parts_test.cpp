@@ -106,5 +106,12 @@ TEST(StatusView, UnderstandsDocumentsThatLackEverything) {
     EXPECT_FALSE(to_lines(Json{{"schema", "skerry.node-status/1"}, {"heldout", nullptr}, {"loss", nullptr}, {"error", {{"code", "X"}}}}).empty());
 }
 
+TEST(Utf8, BytesThatAreNoCharacterBecomeQuestionMarks) {
+    EXPECT_EQ(to_utf8("It was \xC3\xA4 \xE2\x82\xAC \xF0\x9F\x8C\x8A."), "It was \xC3\xA4 \xE2\x82\xAC \xF0\x9F\x8C\x8A.");
+    EXPECT_EQ(to_utf8("a\xFF\xC3"), "a??");
+    EXPECT_EQ(to_utf8("\xC0\xAF\xED\xA0\x80"), "?????");
+    EXPECT_EQ(to_utf8("\xE2\x82"), "??");
+}
+
 }  // namespace
 }  // namespace skerry::node
