@@ -37,7 +37,7 @@ void Exchange::follow(std::shared_ptr<const Plan> plan, const Digest& digest, By
     reducing_.clear();
     gone_.clear();
     peers_have_.clear();
-    have_changed_ = false;
+    have_changed_ = decided_ = false;
     changed_ = true;
     context_.emit(FollowPlan{digest, std::move(body), plan_});
     want_missing();
@@ -51,6 +51,7 @@ void Exchange::restore(const PreparedImage& image, std::shared_ptr<const Plan> p
     results_have_ = results_.size();
     for (std::size_t p = 0; p < results_.size(); ++p)
         results_[p] = {true, false, false, image.leaves[p], image.signatures[p]};
+    decided_ = false;
     changed_ = have_changed_ = true;
     context_.emit(FollowPlan{digest, image.plan_body, plan_});
 }
@@ -70,6 +71,7 @@ void Exchange::end_step(Step step) {
     gathered_.clear();
     gone_.clear();
     peers_have_.clear();
+    decided_ = false;
     step_ = step.next();
     changed_ = true;
 }
@@ -99,6 +101,15 @@ Digest Exchange::root() const {
     leaves.reserve(results_.size());
     for (const Result& result : results_) leaves.push_back(result.leaf);
     return merkle_root(leaves);
+}
+
+void Exchange::forget_contributions() {
+    own_.clear();
+    gathered_.clear();
+    reducing_.clear();
+    for (Result& result : results_) result.reducing = false;
+    changed_ = true;
+    if (plan_) want_missing();
 }
 
 bool Exchange::member(const NodeId& node) const {
@@ -132,11 +143,32 @@ void Exchange::want_contribution(const Participant& participant, PieceIndex piec
     asker_.want(std::move(want));
 }
 
+void Exchange::want_result(PieceIndex piece) {
+    if (results_[piece.value].have) return;
+    const NodeId& owner = plan_->members[plan_->piece_owner[piece.value]];
+    Want want;
+    want.object = {ObjectKind::result, plan_->step, digest_};
+    want.piece = want.place = piece;
+    want.purpose = ChunkPurpose::result;
+    want.maker = owner;
+    want.owner = roster_.key_of(owner);
+    want.bytes = chunk_size(piece);
+    asker_.want(std::move(want));
+}
+
+void Exchange::fetch_decided() {
+    if (!plan_ || decided_) return;
+    decided_ = true;
+    asker_.forget_if([](const Want& want) { return want.object.kind == ObjectKind::contribution; });
+    for (std::uint32_t p = 0; p < results_.size(); ++p)
+        if (!results_[p].reducing) want_result(PieceIndex{p});
+}
+
 void Exchange::want_missing() {
     for (std::uint32_t p = 0; p < results_.size(); ++p) {
         const PieceIndex piece{p};
         const NodeId& owner = plan_->members[plan_->piece_owner[p]];
-        if (owner == context_.self()) {
+        if (owner == context_.self() && !decided_) {
             results_[p].mine = true;
             for (const Participant& participant : plan_->participants) {
                 if (contribution_here(participant.contribution, piece)) continue;
@@ -146,15 +178,7 @@ void Exchange::want_missing() {
             try_reduce(piece);
             continue;
         }
-        if (results_[p].have) continue;
-        Want want;
-        want.object = {ObjectKind::result, plan_->step, digest_};
-        want.piece = want.place = piece;
-        want.purpose = ChunkPurpose::result;
-        want.maker = owner;
-        want.owner = roster_.key_of(owner);
-        want.bytes = chunk_size(piece);
-        asker_.want(std::move(want));
+        want_result(piece);
     }
     // A participant that owns nothing must still notice that its contribution is lost.
     for (const Participant& participant : plan_->participants)

@@ -39,6 +39,8 @@ class Exchange {
     void add_gathered(Step step, const Digest& id, const std::vector<PieceIndex>& pieces);
     /// My contribution is lost: it is reported, and never offered again.
     void lose_own(const Digest& id);
+    /// Their files were deleted: mine are lost, gathered ones are gathered again.
+    void forget_contributions();
     bool has_own(const Digest& id) const { return own_.contains(id); }
 
     bool following() const { return plan_ != nullptr; }
@@ -54,6 +56,8 @@ class Exchange {
     /// Whether it binds one of mine that is here.
     bool binds_own(const NodeId& self) const;
 
+    /// The plan was decided without me: my own pieces, too, come from who has the entry; contributions are over.
+    void fetch_decided();
     void on_have(const NodeId& from, const Have& message);
     void on_gone(const NodeId& from, const Want& want);
     void on_fetched(const Fetched& fetched);
@@ -87,6 +91,7 @@ class Exchange {
     bool contribution_here(const Digest& id, PieceIndex piece) const;
     void want_contribution(const Participant& participant, PieceIndex piece, bool relayed);
     void want_missing();
+    void want_result(PieceIndex piece);
     void try_reduce(PieceIndex piece);
     void take_result(PieceIndex piece, const Digest& leaf, const Signature& signature);
     void on_contribution(const Fetched& fetched);
@@ -109,6 +114,7 @@ class Exchange {
     std::map<NodeId, std::vector<std::uint8_t>> peers_have_;
     Mono have_sent_at_ = Mono::min();
     bool have_changed_ = false;
+    bool decided_ = false;
     bool changed_ = false;
 };
 

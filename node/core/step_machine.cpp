@@ -48,7 +48,7 @@ void StepMachine::drop_private_state() {
     context_.emit(DropPrivateState{});
     progress_.clear();
     residual_tag_.reset();
-    if (frozen_) exchange_.lose_own(frozen_->id);
+    exchange_.forget_contributions();
     drop_local("this disk is older than its node");
 }
 
@@ -208,6 +208,7 @@ void StepMachine::append_next() {
         }
         if (snapshot_first(next)) return;
         // Goes on as before: owners, or whoever has the decided entry, still give the pieces.
+        exchange_.fetch_decided();
         if (!exchange_.complete()) return;
     }
     if (exchange_.following() && exchange_.plan().step <= next) {
