@@ -229,7 +229,7 @@ void StepMachine::fetch_next(Step next) {
 
 /// Whether a snapshot is on its way that makes entry `next` unnecessary.
 bool StepMachine::snapshot_first(Step next) {
-    if (catch_up_.snapshot_withdrawn()) catch_up_.end_snapshot(false);
+    if (catch_up_.snapshot_withdrawn()) drop_fetched_snapshot();
     if (catch_up_.snapshot()) return *catch_up_.snapshot() > next;
     if (!context_.heard_orders || chain_.known() < context_.orders.head) return chain_.known() < context_.orders.head;
     auto better = catch_up_.choose_snapshot(next, chain_.known());
@@ -239,11 +239,16 @@ bool StepMachine::snapshot_first(Step next) {
     return true;
 }
 
+/// A snapshot of that step may also be one of my own: that stays.
+void StepMachine::drop_fetched_snapshot() {
+    if (catch_up_.snapshot()) catch_up_.end_snapshot(log_.has_snapshot(*catch_up_.snapshot()));
+}
+
 void StepMachine::adopt_snapshot() {
     if (!catch_up_.snapshot_complete() || log_.busy() || log_.being_read() || halted_) return;
     const StateDigest what = catch_up_.snapshot_digest();
     if (what.step <= log_.applied() && log_.loaded()) {
-        catch_up_.end_snapshot(false);
+        drop_fetched_snapshot();
         return;
     }
     if (!trainer_.quiet()) {
@@ -385,7 +390,7 @@ void StepMachine::on_log(const StateLog::Result& result) {
             base_ = log_.applied();
             after_apply();
             break;
-        case Outcome::adopt_failed: catch_up_.end_snapshot(false); break;
+        case Outcome::adopt_failed: drop_fetched_snapshot(); break;
         default: break;
     }
 }

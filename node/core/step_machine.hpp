@@ -95,6 +95,7 @@ class StepMachine {
     void append_next();
     void fetch_next(Step next);
     bool snapshot_first(Step next);
+    void drop_fetched_snapshot();
     void adopt_snapshot();
     void apply_next();
     Treatment treat(const Decision& decision) const;
