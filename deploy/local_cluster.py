@@ -130,7 +130,7 @@ class Cluster:
         """Runs one command to its end. ClusterError with its stderr unless `check` is false."""
         command = [str(self.program(program)), *[str(word) for word in words]]
         try:
-            done = subprocess.run(command, text=True, capture_output=True, timeout=patience, input=stdin if stdin is not None else "",
+            done = subprocess.run(command, text=True, errors="replace", capture_output=True, timeout=patience, input=stdin if stdin is not None else "",
                                   env={**os.environ, **(env or {})}, check=False)
         except subprocess.TimeoutExpired:
             raise ClusterError(f"{' '.join(command)} did not end in {patience} s") from None
