@@ -349,8 +349,8 @@ Result<void> VirtualDisk::resize(const File& file, std::uint64_t bytes) {
     Node& node = *file.node_;
     const bool grows = bytes > node.now.size();
     if (auto ok = begin("resize", "", grows, grows); !ok) return ok;
-    const auto [lo, hi] = std::minmax<std::uint64_t>(bytes, node.now.size());
-    node.altering(lo, hi, model_.sector_bytes, [&] { node.now.resize(bytes, 0); });
+    const std::uint64_t old = node.now.size();
+    node.altering(std::min(bytes, old), std::max(bytes, old), model_.sector_bytes, [&] { node.now.resize(bytes, 0); });
     return {};
 }
 
