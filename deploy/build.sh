@@ -12,6 +12,8 @@ build=$skerry_root/build/$skerry_preset
 log=$skerry_cache/build.log
 mkdir -p "$skerry_cache"
 cd "$skerry_root"
+# As the presets say for `cmake --build`: one compiler cache serves every checkout.
+export CCACHE_BASEDIR=$skerry_root CCACHE_NOHASHDIR=1
 
 configured=$(sed -n 's/^SKERRY_TORCH:[A-Z]*=//p' "$build/CMakeCache.txt" 2>/dev/null || true)
 if [ ! -f "$build/build.ninja" ] || [ "$configured" != "$torch" ]; then

@@ -1,6 +1,7 @@
 #pragma once
 // libzmq's context and sockets as owned objects. <zmq.h> stays in the .cpp files of this folder.
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -15,7 +16,9 @@ namespace skerry::node {
 class ZmqContext {
   public:
     explicit ZmqContext(int io_threads = 1);
+    /// Waits for libzmq at most kEndPatience: a process that was asked to stop must stop.
     ~ZmqContext();
+    static constexpr std::chrono::milliseconds kEndPatience{2000};
     ZmqContext(const ZmqContext&) = delete;
     ZmqContext& operator=(const ZmqContext&) = delete;
     void* native() const { return context_; }
