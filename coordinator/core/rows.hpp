@@ -165,6 +165,7 @@ struct Image {
     std::vector<DecisionRow> decisions;  ///< the newest kImageDecisions, oldest first
     std::vector<DigestRow> digests;      ///< of the newest kImageDigestSteps states
     std::vector<RequestRow> requests;    ///< oldest first
+    friend bool operator==(const Image&, const Image&) = default;
 };
 
 inline constexpr std::size_t kImageDecisions = 64;

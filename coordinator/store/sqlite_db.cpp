@@ -77,21 +77,28 @@ std::string Query::text(int column) {
                 : std::string();
 }
 
-Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const std::filesystem::path& file) {
+Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const std::filesystem::path& file, StoreFiles& files) {
     sqlite3* raw = nullptr;
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    const int code = sqlite3_open_v2(file.c_str(), &raw, flags, nullptr);
+    const int code = sqlite3_open_v2(file.c_str(), &raw, flags, files.vfs());
     if (!raw) return fail(Errc::out_of_memory, "database: no memory for the connection");
     std::unique_ptr<SqliteDb> db(new SqliteDb(raw));
     if (code != SQLITE_OK) return fail(sqlite_error(raw));
     sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     sqlite3_busy_timeout(raw, 0);
+    // A sector that is damaged while it is written takes all of it along. So no two transactions share a sector of the
+    // log: SQLite fills it up after each commit when it cannot trust the disk here.
+    int trusted = 0;
+    sqlite3_file_control(raw, "main", SQLITE_FCNTL_POWERSAFE_OVERWRITE, &trusted);
     // The first write takes the lock for good: a second process is refused, and no shared memory is needed.
     auto set = db->script(
         "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
         "PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
+        "PRAGMA wal_autocheckpoint=256;"  // a megabyte: what a start after a kill copies
         "BEGIN IMMEDIATE; COMMIT;");
     if (!set) return fail(set.error());
+    // SQLite syncs the new log's folder too, but does not say if that failed.
+    if (auto named = files.sync_folder(file.parent_path()); !named) return fail(named.error());
     return db;
 }
 
@@ -100,6 +107,14 @@ SqliteDb::~SqliteDb() {
     const int code = sqlite3_close(db_);
     SKERRY_ASSERT(code == SQLITE_OK);
 }
+
+Result<void> SqliteDb::empty_log() {
+    const int code = sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+    if (code != SQLITE_OK) return fail(sqlite_error(db_));
+    return {};
+}
+
+void SqliteDb::leave_log() { sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr); }
 
 Query SqliteDb::query(std::string_view sql) {
     auto at = statements_.find(sql);

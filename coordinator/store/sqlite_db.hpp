@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "coordinator/store/store_files.hpp"
 #include "protocol/base/bytes.hpp"
 
 struct sqlite3;
@@ -68,14 +69,19 @@ class Query {
 
 class SqliteDb {
   public:
-    /// Opens an existing file, sets the connection up and takes the lock.
-    static Result<std::unique_ptr<SqliteDb>> open(const std::filesystem::path& file);
+    /// Opens an existing file, sets the connection up and takes the lock. The log beside it has a durable name.
+    static Result<std::unique_ptr<SqliteDb>> open(const std::filesystem::path& file, StoreFiles& files);
     ~SqliteDb();
 
     /// `sql` must be a literal: statements are kept by its text.
     Query query(std::string_view sql);
     /// Several statements, no values.
     Result<void> script(const char* sql);
+
+    /// Writes the log back into the file, durably. Closing does that too, but says nothing if it fails.
+    Result<void> empty_log();
+    /// Closing writes nothing: the log stays as it is.
+    void leave_log();
 
     sqlite3* native() { return db_; }
 

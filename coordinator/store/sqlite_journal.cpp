@@ -1,11 +1,5 @@
 #include "coordinator/store/sqlite_journal.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-
 #include "coordinator/store/sqlite_rows.hpp"
 #include "protocol/base/thread_home.hpp"
 #include "protocol/wire/canonical.hpp"
@@ -19,22 +13,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kSchemaVersion = 1;
-
-Fail os_error(const std::string& what) {
-    const Errc code = errno == ENOSPC || errno == EDQUOT ? Errc::disk_full : Errc::io_error;
-    return fail(code, what + ": " + std::strerror(errno));
-}
-
-Result<void> sync_path(const fs::path& path, int flags) {
-    const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
-    if (fd < 0) return os_error("open " + path.string());
-    const int done = ::fsync(fd);
-    const int kept = errno;
-    ::close(fd);
-    errno = kept;
-    if (done != 0) return os_error("fsync " + path.string());
-    return {};
-}
 
 /// Rolls back unless it was committed.
 class Transaction {
@@ -89,6 +67,22 @@ Result<void> check_whole(SqliteDb& db) {
     return {};
 }
 
+/// A process that ended without closing leaves a log, and if it ended because a sync failed, the log may show
+/// transactions that the medium does not have: the kernel counts their pages as clean, so no later sync brings them
+/// there. Commits after them, or a checkpoint, would stand on nothing. A copy is all durable before it takes the place.
+Result<void> renew_log(const fs::path& file, StoreFiles& files) {
+    const fs::path log = file.string() + "-wal";
+    if (!files.exists(log)) return {};
+    auto lock = SqliteDb::open(file, files);  // the log of a running process is not ours to replace
+    if (!lock) return fail(lock.error());
+    (*lock)->leave_log();
+    if (!files.exists(log)) return {};
+    const fs::path copy = file.string() + "-wal.new";
+    if (auto r = files.copy_durably(log, copy); !r) return r;
+    if (auto r = files.rename(copy, log); !r) return r;
+    return files.sync_folder(file.parent_path());
+}
+
 }  // namespace
 
 struct SqliteJournal::Db {
@@ -99,37 +93,33 @@ struct SqliteJournal::Db {
 SqliteJournal::SqliteJournal(std::unique_ptr<Db> db) : db_(std::move(db)) {}
 SqliteJournal::~SqliteJournal() = default;
 
-Result<std::unique_ptr<SqliteJournal>> SqliteJournal::create(const fs::path& file, const RunRow& run) {
+Result<std::unique_ptr<SqliteJournal>> SqliteJournal::create(const fs::path& file, const RunRow& run,
+                                                             StoreFiles& files) {
     if (auto manifest = parse_manifest(run.manifest); !manifest) return fail(manifest.error());
-    std::error_code ignored;
-    if (fs::exists(file, ignored)) return fail(Errc::already_exists, file.string() + " exists");
+    if (files.exists(file)) return fail(Errc::already_exists, file.string() + " exists");
     // Made beside it and then linked: a half-made database is never found under its name.
     const fs::path fresh = file.string() + ".new";
-    for (const char* suffix : {"", "-wal", "-shm", "-journal"}) fs::remove(fresh.string() + suffix, ignored);
-    const int fd = ::open(fresh.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0) return os_error("create " + fresh.string());
-    ::close(fd);
+    for (const char* suffix : {"", "-wal", "-shm", "-journal"})
+        if (auto r = files.remove(fresh.string() + suffix); !r) return fail(r.error());
+    if (auto r = files.create_private(fresh); !r) return fail(r.error());
     {
-        auto db = SqliteDb::open(fresh);
+        auto db = SqliteDb::open(fresh, files);
         if (!db) return fail(db.error());
         if (auto r = fill_new(**db, run); !r) return fail(r.error());
-    }  // closing writes the log back into the file
-    if (auto r = sync_path(fresh, O_RDONLY); !r) return fail(r.error());
-    if (::link(fresh.c_str(), file.c_str()) != 0) {
-        if (errno == EEXIST) return fail(Errc::already_exists, file.string() + " exists");
-        return os_error("link " + file.string());
+        if (auto r = (*db)->empty_log(); !r) return fail(r.error());  // only the file itself gets the name
     }
-    ::unlink(fresh.c_str());
-    const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-    if (auto r = sync_path(folder, O_RDONLY | O_DIRECTORY); !r) return fail(r.error());
-    return open(file);
+    if (auto r = files.sync(fresh); !r) return fail(r.error());
+    if (auto r = files.link(fresh, file); !r) return fail(r.error());
+    if (auto r = files.remove(fresh); !r) return fail(r.error());
+    if (auto r = files.sync_folder(file.parent_path()); !r) return fail(r.error());
+    return open(file, files);
 }
 
-Result<std::unique_ptr<SqliteJournal>> SqliteJournal::open(const fs::path& file) {
-    std::error_code ignored;
-    if (!fs::exists(file, ignored))
+Result<std::unique_ptr<SqliteJournal>> SqliteJournal::open(const fs::path& file, StoreFiles& files) {
+    if (!files.exists(file))
         return fail(Errc::not_found, "no database " + file.string(), "skerry-coordinator init, then skerry run create");
-    auto db = SqliteDb::open(file);
+    if (auto r = renew_log(file, files); !r) return fail(r.error());
+    auto db = SqliteDb::open(file, files);
     if (!db) return fail(db.error());
     if (auto r = check_whole(**db); !r) return fail(r.error());
     auto state = std::make_unique<Db>();

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "coordinator/store/journal.hpp"
+#include "coordinator/store/store_files.hpp"
 
 namespace skerry::coordinator {
 
@@ -13,11 +14,14 @@ class SqliteJournal final : public Journal {
   public:
     /// Makes the database of a new run (mode 0600). Errors: already_exists; malformed if the manifest does not
     /// parse; disk_full, io_error.
-    static Result<std::unique_ptr<SqliteJournal>> create(const std::filesystem::path& file, const RunRow& run);
+    static Result<std::unique_ptr<SqliteJournal>> create(const std::filesystem::path& file, const RunRow& run,
+                                                         StoreFiles& files = os_files());
 
     /// Opens and checks it (quick_check). Errors: not_found; bad_state if another process has it;
-    /// version_mismatch for a schema of another version; malformed if it is damaged; io_error.
-    static Result<std::unique_ptr<SqliteJournal>> open(const std::filesystem::path& file);
+    /// version_mismatch for a schema of another version; malformed if it is damaged; disk_full (it needs room for a
+    /// copy of the log that a killed process left); io_error.
+    static Result<std::unique_ptr<SqliteJournal>> open(const std::filesystem::path& file,
+                                                       StoreFiles& files = os_files());
 
     ~SqliteJournal() override;
 
