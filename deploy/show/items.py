@@ -1,4 +1,4 @@
-"""The twelve items: what is shown, its bar, and how. Each check returns its value or raises Failed."""
+"""The items: what is shown, its bar, and how. Each check returns its value or raises Failed."""
 import dataclasses
 import json
 import pathlib
@@ -111,6 +111,11 @@ def trainer_speed():
     return value
 
 
+def disk_operations():
+    _, values = ctest(pattern="^every_disk_op_test$", patience=900)
+    return said(values, "all recovered")
+
+
 ITEMS = [
     Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
     Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
@@ -124,4 +129,6 @@ ITEMS = [
     Item(10, "resources", "disk <= quota over 200 steps, agent RssAnon < 512 MB, coordinator < 30 MB, no libtorch linked", resources),
     Item(11, "mistakes", "code, exit status, fix, nothing lost", errors),
     Item(12, "trainer against eager Python", "median ratio >= 1.0 in fp32 and bf16", trainer_speed),
+    Item(15, "crash, full disk and failed sync at every disk operation of the coordinator", "every kind of transition; whole or absent, nothing acknowledged lost",
+         disk_operations),
 ]

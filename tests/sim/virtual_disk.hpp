@@ -100,6 +100,8 @@ class VirtualDisk {
     // the next one, 0 is never.
     /// The n-th operation does not happen and nothing after it, reads neither, until end_process() or crash().
     void stop_at(std::uint64_t n) { stop_at_ = n == 0 ? 0 : operations_ + n; }
+    /// At once.
+    void stop() { stopped_ = true; }
     /// The n-th operation that takes space (write, create, growing) finds none.
     void fill_at(std::uint64_t n) { full_at_ = n == 0 ? 0 : spaces_ + n; }
     /// Nothing that grows a file or makes one succeeds while it is full. Overwriting does.
