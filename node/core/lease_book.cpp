@@ -124,6 +124,12 @@ void LeaseBook::give_back_all() {
     next_return_at_ = Mono::min();
 }
 
+void LeaseBook::new_epoch() {
+    if (!nothing_) return;
+    nothing_ = false;
+    next_request_at_ = context_.now;
+}
+
 void LeaseBook::pump(bool may_request, std::uint64_t round_sequences) {
     if (!returning_.empty() && context_.now >= next_return_at_) {
         context_.emit(Send{control(LeaseReturn{{returning_.begin(), returning_.end()}})});

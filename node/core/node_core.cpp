@@ -160,7 +160,10 @@ struct NodeCore::Parts {
     }
 
     void on_orders(const Orders& orders) {
-        if (orders.roster && roster.adopt(*orders.roster)) gate.roster_changed();
+        if (orders.roster && roster.adopt(*orders.roster)) {
+            gate.roster_changed();
+            leases.new_epoch();
+        }
         roster.set_dial(orders.dial);
         context.orders = orders;
         context.orders.roster.reset();

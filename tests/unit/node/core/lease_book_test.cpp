@@ -53,6 +53,21 @@ TEST(LeaseBook, CreditedPositionsAreNotStockAndAUsedUpLeaseIsGone) {
     EXPECT_EQ(book.stock(), 7U);
 }
 
+TEST(LeaseBook, NothingToBeHadHoldsForOneEpochOnly) {
+    Bench bench;
+    LeaseBook book(bench.context);
+    book.pump(true, 4);
+    ASSERT_EQ(bench.take<Send>().size(), 1U);
+    book.granted({1, {}});
+    book.pump(true, 4);
+    EXPECT_TRUE(book.nothing_to_be_had());
+    EXPECT_TRUE(bench.take<Send>().empty());
+    book.new_epoch();
+    book.pump(true, 4);
+    EXPECT_FALSE(book.nothing_to_be_had());
+    EXPECT_EQ(bench.take<Send>().size(), 1U);
+}
+
 TEST(LeaseBook, ALeasePinnedForAnotherDeltaIsNotTrainedOn) {
     Bench bench;
     LeaseBook book(bench.context);
