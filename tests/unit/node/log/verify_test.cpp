@@ -90,6 +90,22 @@ TEST(Verify, AGapUnderASnapshotIsNoProblem) {
     EXPECT_EQ(report->states.size(), 2U);
 }
 
+TEST(Verify, AKillBeforeTheNewestEntryGotItsNameIsNoDamage) {
+    StoreRun run(1);
+    for (int k = 0; k < 3; ++k) run.run_step();
+    fs::create_directories(run.folder(0) / "prepared");
+    fs::rename(run.folder(0) / "entries" / "2", run.folder(0) / "prepared" / "2.1.1");
+    auto report = verify_run(run.folder(0), {});
+    ASSERT_TRUE(report);
+    EXPECT_TRUE(report->problems.empty()) << report->problems.front();
+    EXPECT_EQ(report->states.size(), 4U);
+
+    flip_byte(run.folder(0) / "prepared" / "2.1.1", fs::file_size(run.folder(0) / "prepared" / "2.1.1") - 1);
+    report = verify_run(run.folder(0), {});
+    ASSERT_TRUE(report);
+    EXPECT_TRUE(mentions(*report, "entry 2 is missing"));
+}
+
 TEST(Verify, FindsDataThatWasCreditedTwice) {
     StoreRun run(1);
     auto ready = run.contribute(run.head());
