@@ -117,6 +117,8 @@ Result<void> NodeApp::open_store() {
     if (!image) return fail(image.error());
     make_hosts();
     core_config_.self = options_.key.id();
+    core_config_.progress_every = options_.settings.save_every;
+    core_config_.trainer_silence = options_.settings.trainer_silence;
     core_config_.data_manifest = data_manifest;
     core_.emplace(core_config_, std::move(*image), now());
     return store_ ? adopt(store_, std::move(data_manifest)) : Result<void>{};

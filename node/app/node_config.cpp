@@ -41,6 +41,13 @@ void read_advertise(TomlSection& root, NodeSettings& out) {
     }
 }
 
+Millis bounded(TomlSection& section, const char* key, Millis fallback) {
+    constexpr Millis kLeast{1000}, kMost{24 * 3600 * 1000};
+    const Millis value = section.duration(key, fallback);
+    if (value < kLeast || value > kMost) section.complain(key, "between 1s and 24h");
+    return value;
+}
+
 }  // namespace
 
 Result<NodeSettings> load_settings(const NodeFolder& folder) {
@@ -57,6 +64,8 @@ Result<NodeSettings> load_settings(const NodeFolder& folder) {
     TomlSection trainer = toml->section("trainer");
     out.trainer_threads = static_cast<std::uint32_t>(trainer.integer("threads", 0, 0, 1024));
     out.trainer_program = trainer.text("program", "skerry-trainer");
+    out.save_every = bounded(trainer, "save_every", out.save_every);
+    out.trainer_silence = bounded(trainer, "silent_after", out.trainer_silence);
     TomlSection limits = toml->section("limits");
     out.disk_bytes = limits.size("disk", 0);
     auto ok = toml->finish();

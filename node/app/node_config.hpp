@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "protocol/base/units.hpp"
 #include "protocol/identity/token.hpp"
 #include "protocol/wire/messages.hpp"
 
@@ -31,6 +32,8 @@ struct NodeSettings {
     std::vector<Address> advertise;      ///< empty: the address the coordinator sees
     std::uint32_t trainer_threads = 0;   ///< 0: cores divided by trainers on this machine
     std::string trainer_program = "skerry-trainer";
+    Millis save_every{30000};            ///< between two saves of local progress, at most
+    Millis trainer_silence{30000};       ///< no line for so long: the trainer hangs and is killed
     std::uint64_t disk_bytes = 0;        ///< of run folder and shards; 0: the run's quota alone
     Token token;
 };

@@ -55,6 +55,10 @@ json to_json(const std::vector<PeerStatus>& peers, const NodeId& self) {
     return out;
 }
 
+json to_json(const TrainedSoFar& done) {
+    return {{"steps", done.steps}, {"sequences", done.sequences}, {"tokens", done.tokens}};
+}
+
 std::string_view phase_text(const NodeView& view, const StatusFacts& facts) {
     if (facts.member_state == NodeState::leaving) return "leaving";
     if (!view.welcomed) return facts.connected ? "joining" : "connecting";
@@ -119,6 +123,14 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
                 {"disk_bytes", facts.disk_bytes},
                 {"disk_full", facts.disk_full}};
     out["heldout"] = heldout_ ? json{{"step", heldout_->first.value}, {"loss", heldout_->second}} : json(nullptr);
+    out["trainer_failures"] = view.local.failures;
+    out["trainer_retry_ms"] = view.local.retry_in.count();
+    out["trainer_error"] = view.local.error;
+    out["delta"] = node::to_json(view.local.delta);
+    out["progress"] = node::to_json(view.local.saved);
+    out["progress"]["age_ms"] = view.local.saved_age.count();
+    out["progress"]["every_ms"] = view.local.save_every.count();
+    out["progress"]["restored_steps"] = view.local.restored_steps;
     out["waiting_for"] = node::to_json(view.orders.waiting_for, facts.peers);
     out["peers"] = node::to_json(facts.peers, facts.self);
     out["digests"] = json::array();

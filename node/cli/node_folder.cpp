@@ -98,6 +98,8 @@ std::string to_text(const NodeToml& config) {
     out += "advertise = " + quoted_list(config.advertise) + "   # empty: where the coordinator sees this node\n";
     out += "\n[trainer]\nthreads = " + std::to_string(config.threads) + "   # 0: cores divided by trainers on this machine\n";
     if (!config.trainer.empty()) out += "program = " + quoted(config.trainer) + "\n";
+    if (!config.save_every.empty()) out += "save_every = " + quoted(config.save_every) + "   # local progress; a kill costs no more\n";
+    if (!config.silent_after.empty()) out += "silent_after = " + quoted(config.silent_after) + "   # a trainer that says nothing is killed\n";
     if (!config.disk.empty()) out += "\n[limits]\ndisk = " + quoted(config.disk) + "   # log, snapshots and cached data shards\n";
     return out;
 }
@@ -115,6 +117,8 @@ Result<NodeToml> load_node_toml(const fs::path& file) {
     auto trainer = toml->section("trainer");
     out.threads = static_cast<int>(trainer.integer("threads", 0, 0, 1024));
     out.trainer = trainer.text("program", "");
+    out.save_every = trainer.text("save_every", "");
+    out.silent_after = trainer.text("silent_after", "");
     auto limits = toml->section("limits");
     if (limits.has("disk")) out.disk = std::to_string(limits.size("disk", 0));
     auto done = toml->finish();

@@ -16,6 +16,8 @@ struct NodeToml {
     std::vector<std::string> advertise;
     int threads = 0;
     std::string trainer;  ///< empty: skerry-trainer
+    std::string save_every;    ///< of local progress; empty: the node's default
+    std::string silent_after;  ///< of the trainer; empty: the node's default
     std::string disk;     ///< empty: the run's quota alone
 };
 

@@ -55,7 +55,7 @@ bool StepMachine::may_request_leases() const {
     const RosterEntry* me = roster_.find(context_.self());
     return context_.heard_orders && context_.orders.run_state == RunState::running && context_.config.train && !paused_ &&
            !leaving_ && !stopping_ && !halted_ && !context_.orders.data_ended && me != nullptr &&
-           me->state == NodeState::current && !behind();
+           me->state == NodeState::current && !behind() && !trainer_.failing();
 }
 
 std::uint64_t StepMachine::round_sequences() const {
@@ -85,7 +85,8 @@ std::optional<ReadyState> StepMachine::ready() const {
     } else {
         const bool idle = !trainer_.reported_training();
         const bool nothing = leases_.stock() == 0 && (leases_.nothing_to_be_had() || context_.orders.data_ended);
-        const bool spectator = !context_.config.train || paused_ || (leaving_ && leases_.stock() == 0);
+        const bool spectator =
+            !context_.config.train || paused_ || (leaving_ && leases_.stock() == 0) || trainer_.failing();
         if (!(idle && (nothing || spectator))) return std::nullopt;
     }
     ReadyState out;
@@ -128,13 +129,11 @@ void StepMachine::on_encoded(const Done& done) {
         return;
     }
     if (!answer->finite) {
-        context_.note("the local weights are not finite: dropped, leases returned", true);
-        leases_.give_back(delta());
-        progress_.clear();
-        drop_local("not finite");
-        reset_optimizer_ = true;
+        trainer_.fail("its weights are not finite: dropped, leases returned", Errc::not_finite);
+        on_trainer_gone();
         return;
     }
+    trainer_.worked(true);
     Frozen frozen;
     frozen.step = log_.applied();
     frozen.id = answer->contribution;
@@ -189,7 +188,7 @@ void StepMachine::drive_trainer() {
         return;
     }
     start_round();
-    save_progress(context_.now >= save_at_);
+    save_progress();
 }
 
 /// Held-out loss is computed by one node: the first current one of the roster.
@@ -216,8 +215,13 @@ void StepMachine::load_trainer() {
     round_steps_ = 0;
     base_ = log_.applied();
     std::erase_if(progress_, [&](const ProgressImage& image) { return !progress_valid(image); });
-    if (progress_.empty()) trainer_.load(std::exchange(reset_optimizer_, false));
-    else trainer_.restore(progress_.back().slot);
+    restored_steps_ = 0;
+    if (progress_.empty()) {
+        trainer_.load(std::exchange(reset_optimizer_, false));
+        return;
+    }
+    restored_slot_ = progress_.back().slot;
+    trainer_.restore(*restored_slot_);
 }
 
 void StepMachine::start_round() {
@@ -239,7 +243,10 @@ void StepMachine::start_round() {
         if (nothing && trainer_.has_delta()) round_over_ = true;
         return;
     }
-    if (trainer_.delta().sequences == 0) base_ = log_.applied();
+    if (trainer_.delta().sequences == 0) {
+        base_ = log_.applied();
+        saved_at_ = context_.now;
+    }
     if (!segments.empty()) trainer_.feed(std::move(segments));
 
     TrainerTrain order;
@@ -251,7 +258,6 @@ void StepMachine::start_round() {
     if (round_ends_ != Mono::max() && !timed_out) order.deadline = round_ends_ - context_.now;
     else if (manifest.round_ms > 0) order.deadline = Millis(manifest.round_ms);
     steps_before_ = trainer_.delta().steps;
-    if (save_at_ == Mono::max()) save_at_ = context_.now + context_.config.progress_every;
     trainer_.train(std::move(order));
 }
 
@@ -264,14 +270,22 @@ void StepMachine::on_trainer(TrainerSupervision::Outcome outcome) {
             leases_.restore(leases_.consumed(trainer_.delta().sequences));
             base_ = note.base;
             round_steps_ = note.head == log_.applied() ? note.round_steps : 0;
+            saved_at_ = context_.now;
+            restored_steps_ = trainer_.delta().steps;
             break;
         }
-        case Outcome::restore_failed: progress_.clear(); break;
+        case Outcome::restore_failed:
+            // Dead, then it is not known whether the file is to blame; what it said of the file is.
+            if (trainer_.state() == TrainerSupervision::State::backoff) break;
+            std::erase_if(progress_, [&](const ProgressImage& image) { return image.slot == restored_slot_; });
+            restored_slot_.reset();
+            break;
         case Outcome::round_ended: {
             using Why = RoundAnswer::Why;
             round_steps_ += trainer_.delta().steps - std::min(trainer_.delta().steps, steps_before_);
             last_round_sequences_ = trainer_.delta().sequences;
-            save_at_ = Mono::max();
+            restored_slot_.reset();
+            restored_deaths_ = 0;
             const Why why = trainer_.round_end();
             if (why == Why::steps || why == Why::deadline) round_over_ = true;
             // Stopped by us: for an apply (a new round follows it) or because no further one will come.
@@ -280,6 +294,11 @@ void StepMachine::on_trainer(TrainerSupervision::Outcome outcome) {
         }
         case Outcome::saved:
             if (!saving_) break;
+            trainer_.worked(false);
+            restored_slot_.reset();
+            restored_deaths_ = 0;
+            // It waits for the inner step under way, which is no cost.
+            save_took_ = std::max(Millis(0), context_.now - saved_at_ - trainer_.alive().median_step);
             saving_->delta = trainer_.saved_delta();
             std::erase_if(progress_, [&](const ProgressImage& image) { return image.slot == saving_->slot; });
             progress_.push_back(*saving_);
@@ -294,15 +313,28 @@ void StepMachine::on_trainer_gone() {
     // The frozen contribution stays valid, with its leases; what was only in the process is lost since `progress`.
     saving_.reset();
     reload_wanted_ = false;
+    judge_restored();
     if (trainer_.gone_not_finite() && !frozen_) {
         leases_.give_back(leases_.fed());
         progress_.clear();
         reset_optimizer_ = true;
     }
+    // Somebody else may get on with that data.
+    if (trainer_.failing() && progress_.empty() && !frozen_) leases_.give_back_all();
     leases_.rewind();
     if (!frozen_) round_over_ = false;
     if (!frozen_) round_steps_ = 0;
-    save_at_ = Mono::max();
+}
+
+/// Progress with which trainers end again and again before they get anything done is not kept for the next one.
+void StepMachine::judge_restored() {
+    constexpr std::uint32_t kDeaths = 2;
+    if (!restored_slot_) return;
+    const std::uint32_t slot = *std::exchange(restored_slot_, std::nullopt);
+    if (++restored_deaths_ < kDeaths) return;
+    restored_deaths_ = 0;
+    context_.note("saved progress dropped: two trainers in a row ended with it", true);
+    std::erase_if(progress_, [&](const ProgressImage& image) { return image.slot == slot; });
 }
 
 ProgressNote StepMachine::progress_note() const {
@@ -314,12 +346,46 @@ ProgressNote StepMachine::progress_note() const {
     return note;
 }
 
-void StepMachine::save_progress(bool due) {
-    if (!due || trainer_.saving() || reload_wanted_ || trainer_.state() != TrainerSupervision::State::training) return;
+/// A kill may cost so much: what is configured, or a tenth of a round where that is shorter and saving so often takes
+/// no more than a fiftieth of the time.
+Millis StepMachine::save_interval() const {
+    const Manifest& manifest = *context_.manifest;
+    Millis round(manifest.round_ms);
+    const Millis steps = trainer_.alive().median_step * static_cast<std::int64_t>(manifest.local_steps);
+    if (steps > Millis(0)) round = round > Millis(0) ? std::min(round, steps) : steps;
+    Millis every = context_.config.progress_every;
+    if (round > Millis(0)) every = std::min(every, std::max(context_.config.progress_least, round / 10));
+    return std::min(std::max(every, 50 * save_took_), context_.config.progress_every);
+}
+
+std::optional<Mono> StepMachine::save_due() const {
+    const bool training = trainer_.state() == TrainerSupervision::State::training;
+    if (!training || trainer_.saving() || reload_wanted_ || trainer_.delta().sequences == 0) return std::nullopt;
+    if (!progress_.empty() && progress_.back().delta == trainer_.delta()) return std::nullopt;
+    return saved_at_ + save_interval();
+}
+
+void StepMachine::save_progress() {
+    const auto due = save_due();
+    if (!due || context_.now < *due) return;
     const std::uint32_t slot = progress_.empty() ? 0 : 1 - std::min(1U, progress_.back().slot);
     saving_ = ProgressImage{slot, progress_note(), trainer_.delta()};
-    save_at_ = context_.now + context_.config.progress_every;
+    saved_at_ = context_.now;
     trainer_.save(slot, saving_->note);
+}
+
+LocalView StepMachine::local() const {
+    LocalView out;
+    if (!context_.manifest) return out;
+    out.delta = trainer_.delta();
+    if (!progress_.empty()) out.saved = progress_.back().delta;
+    if (saved_at_ != Mono::min() && trainer_.delta().sequences > 0) out.saved_age = context_.now - saved_at_;
+    out.save_every = save_interval();
+    out.restored_steps = restored_steps_;
+    out.failures = trainer_.failures();
+    if (auto at = trainer_.retry_at()) out.retry_in = std::max(Millis(0), *at - context_.now);
+    out.error = trainer_.last_error();
+    return out;
 }
 
 // ------------------------------------------------------------------------------------------- the way out

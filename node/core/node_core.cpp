@@ -396,6 +396,7 @@ NodeView NodeCore::view() const {
     out.ready = p.machine.ready();
     out.prepared = p.machine.prepared();
     out.trainer = p.trainer.phase(p.machine.waits());
+    out.local = p.machine.local();
     out.waiting_for = p.machine.waiting_for();
     out.orders = p.context.orders;
     return out;

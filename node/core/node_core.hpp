@@ -18,7 +18,8 @@ struct NodeConfig {
     Millis report_every{1000};
     Millis later_again{2000};                   ///< repeat a GET that was answered LATER
     Millis default_edge_patience{2500};         ///< until Orders say otherwise
-    Millis progress_every{30000};
+    Millis progress_every{30000};               ///< between two saves of local progress, at most
+    Millis progress_least{1000};                ///< and at least, however short the rounds
     Millis trainer_start_patience{60000};
     Millis trainer_silence{30000};              ///< at least; also 5 x median inner step
     Millis trainer_backoff{1000};               ///< doubled up to 64 times
@@ -64,6 +65,18 @@ struct NodeImage {
 
 enum class Phase : std::uint8_t { joining, behind, work, ready, exchange, prepared };
 
+/// What the trainer has done since the last agreed state, and what of it would survive a kill now.
+struct LocalView {
+    TrainedSoFar delta;              ///< in the trainer, not yet credited
+    TrainedSoFar saved;              ///< in the newest save of local progress
+    Millis saved_age{0};             ///< since that save, or since the delta began
+    Millis save_every{0};            ///< as the schedule is now
+    std::uint64_t restored_steps = 0;  ///< inner steps that the last trainer process began with
+    std::uint32_t failures = 0;      ///< of the trainer, in a row
+    Millis retry_in{0};              ///< until it is started again; 0: it is not waiting for that
+    std::string error;               ///< why it ended last; empty: it never did
+};
+
 /// For `skerry status` and for checkers; never a reason to act.
 struct NodeView {
     Phase phase = Phase::joining;
@@ -85,6 +98,7 @@ struct NodeView {
     std::optional<PreparedState> prepared;
     ExchangeState exchange;
     TrainerPhase trainer = TrainerPhase::none;
+    LocalView local;
     std::string waiting_for;           ///< one line for a person
     Orders orders;                     ///< as last heard (without roster and plan body)
 };

@@ -414,7 +414,8 @@ void StepMachine::advance() {
 }
 
 Mono StepMachine::next_wake() const {
-    Mono wake = std::min(save_at_, decisions_again_ > context_.now ? decisions_again_ : Mono::max());
+    Mono wake = decisions_again_ > context_.now ? decisions_again_ : Mono::max();
+    if (auto due = save_due()) wake = std::min(wake, *due);
     if (prepared_ && !prepared_->state.durable) wake = std::min(wake, prepare_again_);
     return wake;
 }

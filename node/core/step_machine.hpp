@@ -60,6 +60,7 @@ class StepMachine {
     std::uint64_t round_sequences() const;
     std::optional<std::pair<Step, double>> heldout() const { return heldout_; }
     std::string waiting_for() const;
+    LocalView local() const;
 
   private:
     struct Frozen {
@@ -116,7 +117,10 @@ class StepMachine {
     void start_round();
     void freeze_if_due();
     void on_encoded(const Done& done);
-    void save_progress(bool due);
+    Millis save_interval() const;
+    std::optional<Mono> save_due() const;
+    void save_progress();
+    void judge_restored();
     void finish_stop();
     ProgressNote progress_note() const;
 
@@ -149,13 +153,17 @@ class StepMachine {
     bool reset_optimizer_ = false;
     std::vector<ProgressImage> progress_;  ///< at most two, newest last
     std::optional<ProgressImage> saving_;
+    std::optional<std::uint32_t> restored_slot_;  ///< the trainer began with it and has got nothing done since
+    std::uint32_t restored_deaths_ = 0;           ///< so many trainers in a row
+    std::uint64_t restored_steps_ = 0;
 
     bool round_over_ = false;
     std::uint64_t round_steps_ = 0;   ///< done in this round
     std::uint64_t steps_before_ = 0;  ///< in the delta when the training under way began
     std::uint64_t last_round_sequences_ = 0;
     Mono round_ends_ = Mono::max();
-    Mono save_at_ = Mono::max();
+    Mono saved_at_ = Mono::min();     ///< the newest save of the delta, or its beginning
+    Millis save_took_{0};
 
     bool leases_settled_ = false;
     Mono decisions_again_ = Mono::min();

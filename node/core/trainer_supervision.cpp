@@ -1,8 +1,15 @@
 #include "node/core/trainer_supervision.hpp"
 
-#include <algorithm>
-
 namespace skerry::node {
+
+namespace {
+constexpr std::uint32_t kFailing = 3;
+
+/// The trainer is well and says that the file is not: docs/trainer-protocol.md, `restore`.
+bool says_bad_file(Errc code) {
+    return code == Errc::not_found || code == Errc::digest_mismatch || code == Errc::bad_shape || code == Errc::malformed;
+}
+}  // namespace
 
 void TrainerSupervision::begin(State state) {
     state_ = state;
@@ -65,26 +72,41 @@ void TrainerSupervision::save(std::uint32_t slot, ProgressNote note) {
     context_.emit(SaveProgress{*saving_, slot, std::move(note)});
 }
 
-void TrainerSupervision::fail(const std::string& why) {
+void TrainerSupervision::fail(const std::string& why, Errc code) {
     context_.emit(KillTrainer{why});
     context_.note("trainer: " + why, true);
-    back_off();
+    back_off(why, code);
 }
 
-void TrainerSupervision::back_off() {
+void TrainerSupervision::worked(bool proven) {
+    failures_ = 0;
+    if (proven) not_finite_in_row_ = 0;
+}
+
+bool TrainerSupervision::failing() const {
+    return failures() >= kFailing && (state_ == State::backoff || state_ == State::starting);
+}
+
+std::optional<Mono> TrainerSupervision::retry_at() const {
+    return state_ == State::backoff ? std::optional(retry_at_) : std::nullopt;
+}
+
+void TrainerSupervision::back_off(const std::string& why, Errc code) {
+    last_error_ = std::string(to_name(code)) + ": " + why;
+    not_finite_ = code == Errc::not_finite;
     state_ = State::backoff;
     op_.reset();
     saving_.reset();
     delta_ = {};
-    retry_at_ = context_.now + context_.config.trainer_backoff * (1U << std::min(failures_, 6U));
+    retry_at_ = context_.now + context_.config.trainer_backoff * (1U << std::min(failures(), 6U));
     ++failures_;
+    if (not_finite_) ++not_finite_in_row_;
 }
 
 void TrainerSupervision::on_gone(const TrainerGone& event) {
     if (state_ == State::off || state_ == State::backoff) return;
     context_.note("trainer ended: " + event.detail, true);
-    not_finite_ = event.code == Errc::not_finite;
-    back_off();
+    back_off(event.detail, event.code);
 }
 
 void TrainerSupervision::on_alive(const TrainerAlive& event) {
@@ -112,7 +134,7 @@ TrainerSupervision::Outcome TrainerSupervision::on_done(const Done& done) {
             const auto* progress = std::get_if<ProgressAnswer>(&done.answer);
             if (done.error) {
                 state_ = State::unloaded;
-                if (done.error->code == Errc::trainer_failed) fail("could not load: " + done.error->detail);
+                if (!says_bad_file(done.error->code)) fail("could not load: " + done.error->detail, done.error->code);
                 return Outcome::restore_failed;
             }
             state_ = State::idle;
@@ -131,7 +153,7 @@ TrainerSupervision::Outcome TrainerSupervision::on_done(const Done& done) {
             state_ = State::idle;
             delta_ = round->delta;
             round_end_ = round->why;
-            failures_ = 0;
+            worked(false);
             return Outcome::round_ended;
         }
         case State::evaluating: {

@@ -3,6 +3,8 @@
 //
 // A trainer's death never touches the step machine: a frozen contribution belongs to the agent.
 
+#include <algorithm>
+
 #include "node/core/context.hpp"
 
 namespace skerry::node {
@@ -45,7 +47,15 @@ class TrainerSupervision {
     /// The delta is gone: theta was applied with reload.
     void delta_dropped() { delta_ = {}; }
     /// Ends the process and starts another after the back-off.
-    void fail(const std::string& why);
+    void fail(const std::string& why, Errc code = Errc::trainer_failed);
+    /// It got something done: what failed before is forgotten. `proven`: its weights were found finite, too.
+    void worked(bool proven);
+    /// Failed again and again, and is not up now: nobody should wait for it.
+    bool failing() const;
+    std::uint32_t failures() const { return std::max(failures_, not_finite_in_row_); }
+    const std::string& last_error() const { return last_error_; }
+    /// When the next process is due; nothing while one runs or none is wanted.
+    std::optional<Mono> retry_at() const;
 
     void on_gone(const TrainerGone& event);
     void on_alive(const TrainerAlive& event);
@@ -62,7 +72,7 @@ class TrainerSupervision {
   private:
     Mono deadline() const;
     void begin(State state);
-    void back_off();
+    void back_off(const std::string& why, Errc code);
 
     Context& context_;
     State state_ = State::off;
@@ -78,6 +88,8 @@ class TrainerSupervision {
     Mono heard_;
     Mono retry_at_;
     std::uint32_t failures_ = 0;
+    std::uint32_t not_finite_in_row_ = 0;
+    std::string last_error_;
     bool freezing_ = false;
     bool not_finite_ = false;
 };

@@ -58,6 +58,13 @@ Result<pid_t> start(std::vector<std::string> arguments, int socket) {
     return pid;
 }
 
+/// Python's json writes NaN and Infinity, which are not JSON: a loss or a rate that is not finite.
+bool names_not_finite(const std::string& line) {
+    for (const char* word : {": NaN", ":NaN", ": Infinity", ":Infinity", ": -Infinity", ":-Infinity"})
+        if (line.find(word) != std::string::npos) return true;
+    return false;
+}
+
 }  // namespace
 
 ChildProcess::Link::Link(asio::any_io_executor executor, ChildOptions options)
@@ -278,7 +285,8 @@ bool ChildProcess::Link::take_line(const std::string& line) {
     const std::string kind = line.substr(0, space);
     const Json object = space == std::string::npos ? Json() : Json::parse(line.substr(space + 1), nullptr, false);
     if (!object.is_object()) {
-        lost(Errc::malformed, "the trainer sent: " + line.substr(0, 80));
+        if (names_not_finite(line)) lost(Errc::not_finite, "the trainer sent a number that is not finite: " + line.substr(0, 80));
+        else lost(Errc::malformed, "the trainer sent: " + line.substr(0, 80));
         return false;
     }
     status_.last_line = std::chrono::steady_clock::now();

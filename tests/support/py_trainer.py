@@ -2,7 +2,9 @@
 
 With PyTorch it trains eager_llama.Llama. With --synthetic it needs the standard library only: each token pulls
 some weights a little, which is enough to test everything around a trainer. --step-ms slows steps down;
---die-at N, --hang-at N and --nan-at N misbehave at the N-th inner step of the process.
+--die-at N, --hang-at N, --nan-at N (it sees that the loss is not finite), --loss-nan-at N (it says such a loss), --eat-at N (memory, until
+there is no more) and --poison-at N (--poison-value into weight --poison, unnoticed) misbehave at the N-th inner step of the process;
+with --once FILE only in the first process, which makes FILE.
 """
 
 import argparse
@@ -318,15 +320,21 @@ class Trainer:
         if o["step"] and begin + self.median() > o["end"]:
             return self.finish("deadline")
         self.all_steps += 1
-        if self.all_steps == self.options.die_at:
+        if self.due(self.options.die_at):
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.all_steps == self.options.hang_at:
+        if self.due(self.options.hang_at):
             signal.pause()
+        if self.due(self.options.eat_at):
+            self.eat()
         rows = self.rows(self.queue[:self.train["batch"]])
         lr = learning_rate(self.train, o["tokens"] + (o["first"] + o["step"] + 1) * o["pace"])
         loss = self.engine.step(rows, lr)
-        if self.all_steps == self.options.nan_at or not math.isfinite(loss):
+        if self.due(self.options.nan_at) or not math.isfinite(loss):
             self.end(3, "NOT_FINITE", "loss is not finite")
+        if self.due(self.options.poison_at):
+            self.engine.local[self.options.poison] = self.options.poison_value
+        if self.due(self.options.loss_nan_at):
+            self.send("progress", round=o["round"], step=o["step"], last_loss=math.nan, **self.delta)
         time.sleep(self.options.step_ms / 1000)
         del self.queue[:len(rows)]
         d, n = self.delta, len(rows) * self.train["seq"]
@@ -338,6 +346,23 @@ class Trainer:
         if now - self.last_line >= 0.25:
             self.send("progress", round=o["round"], step=o["step"], last_loss=loss, lr=lr, step_ms=1e3 * self.median(),
                       tokens_per_s=o["step"] * n / max(1e-9, now - o["begin"]), **d)
+
+    def due(self, at):
+        """Whether to misbehave now."""
+        if self.all_steps != at or (self.options.once and os.path.exists(self.options.once)):
+            return False
+        if self.options.once:
+            open(self.options.once, "w").close()
+        return True
+
+    def eat(self):
+        kept = []
+        try:
+            while True:
+                kept.append(bytearray(1 << 24))
+        except MemoryError:
+            kept.clear()
+            self.end(5, "NOT_ENOUGH_MEMORY", "no memory for an inner step")
 
     def do_freeze(self):
         if self.order:
@@ -407,8 +432,10 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--synthetic", action="store_true")
     parser.add_argument("--step-ms", type=float, default=0)
-    for name in ("--die-at", "--hang-at", "--nan-at"):
+    for name in ("--die-at", "--hang-at", "--nan-at", "--loss-nan-at", "--eat-at", "--poison-at", "--poison"):
         parser.add_argument(name, type=int, default=0)
+    parser.add_argument("--poison-value", type=float, default=math.nan)
+    parser.add_argument("--once", metavar="FILE")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

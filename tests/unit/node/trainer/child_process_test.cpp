@@ -156,7 +156,8 @@ Task<Result<RoundDone>> round(ChildProcess& child, std::uint64_t steps) {
     auto event = co_await within(kPatience, child.next_event());
     if (!event) co_return fail(event.error());
     if (auto* done = std::get_if<RoundDone>(&*event)) co_return *done;
-    co_return fail(Errc::trainer_failed, std::get<TrainerExit>(*event).detail);
+    const auto& gone = std::get<TrainerExit>(*event);
+    co_return fail(gone.code, gone.detail);
 }
 
 Task<> a_round(ChildProcess& child, Bench& bench) {
@@ -316,7 +317,7 @@ Task<> not_finite(ChildProcess& child, Bench& bench) {
     auto fed = co_await child.feed(sequences(8));
     CO_GOOD(fed);
     auto done = co_await round(child, 0);
-    EXPECT_FALSE(done);
+    EXPECT_TRUE(!done && done.error().code == Errc::not_finite);
     EXPECT_EQ(child.status().phase, "gone");
 }
 
@@ -355,6 +356,11 @@ INSTANTIATE_TEST_SUITE_P(Torch, EveryTrainer, testing::Values(std::vector<std::s
 
 TEST(ChildProcessTest, NotFiniteEndsTheTrainerWithItsReason) {
     Bench bench(python_trainer({"--nan-at", "2"}));
+    play(bench, not_finite);
+}
+
+TEST(ChildProcessTest, ALossThatIsNotFiniteEndsTheTrainerThatSaysIt) {
+    Bench bench(python_trainer({"--loss-nan-at", "2"}));
     play(bench, not_finite);
 }
 
