@@ -152,7 +152,11 @@ def settled(cluster, head, patience=60):
 
 def compare_digests(nodes):
     """Asks each node to recompute its states from disk. Returns (steps compared, steps that differ)."""
-    digests = [{entry["step"]: entry["digest"] for entry in node.verify()["states"]} for node in nodes]
+    answers = {node.name: node.verify() for node in nodes}
+    for name, answer in answers.items():
+        if not answer["ok"]:
+            raise ClusterError(f"{name}: {'; '.join(answer['problems'])}", 14)
+    digests = [{entry["step"]: entry["digest"] for entry in answer["states"]} for answer in answers.values()]
     steps = set.intersection(*(set(one) for one in digests))
     return sorted(steps), sorted(step for step in steps if len({one[step] for one in digests}) > 1)
 

@@ -180,15 +180,21 @@ class Coordinator(Program):
         if not (self.dir / "coordinator.toml").exists():
             self.cluster.run("init", "--dir", self.dir, "--name", name, "--public", public, program="skerry-coordinator")
 
-    def start(self, listen=None, env=None, patience=20):
-        """Starts it and waits for its ready file. After a restart it keeps its port."""
-        ready = self.dir / "ready.json"
-        ready.unlink(missing_ok=True)
+    def launch(self, listen=None, env=None):
+        """Starts it and waits for nothing. After a restart it keeps its port."""
+        self._ready_file().unlink(missing_ok=True)
         listen = listen or f"127.0.0.1:{self.port or 0}"
         self.spawn([*self.wrapper, self.cluster.program("skerry-coordinator"), "run", "--dir", self.dir, "--listen", listen,
-                    "--ready-file", ready], env)
-        self.port = wait_until(lambda: self._ready(ready), patience, "the coordinator's ready file")["port"]
+                    "--ready-file", self._ready_file()], env)
+
+    def start(self, listen=None, env=None, patience=20):
+        """Starts it and waits until it serves."""
+        self.launch(listen, env)
+        self.port = wait_until(lambda: self._ready(self._ready_file()), patience, "the coordinator's ready file")["port"]
         return self
+
+    def _ready_file(self):
+        return self.dir / "ready.json"
 
     def _ready(self, path):
         self.check_alive()
@@ -221,6 +227,19 @@ class Coordinator(Program):
     def head(self):
         status = self.status()
         return status["head"] if status else -1
+
+    def credited(self):
+        """Tokens that each node has contributed to decided steps, by name; None while it cannot be asked."""
+        status = self.status()
+        return status and {node["name"]: node["credited_tokens"] for node in status["nodes"]}
+
+    def wait_credited(self, names, patience=60):
+        """Waits until each of `names` has contributed to a step that was decided after the call."""
+        before = wait_until(self.credited, patience, "the coordinator's status")
+        def all_did():
+            now = self.credited()
+            return now and all(now[name] > before[name] for name in names)
+        wait_until(all_did, patience, lambda: f"{', '.join(names)} to count; before {before}, now {self.status()}")
 
     def wait_head(self, step, patience=60):
         """Waits until `step` decisions are made; returns the status."""
@@ -267,8 +286,11 @@ class Node(Program):
         return wait_until(reached, patience, lambda: f"{self.name} at step {step}; {self.status()}")
 
     def verify(self, patience=300):
-        """`skerry verify`: recomputes the state from what is on disk, without the agent."""
-        return json.loads(self.cluster.run("verify", self.dir, "--json", patience=patience).stdout)
+        """`skerry verify`: recomputes the state from what is on disk, without the agent. Its answer also if it found damage."""
+        done = self.cluster.run("verify", self.dir, "--json", patience=patience, check=False)
+        if not done.stdout.strip():
+            raise ClusterError(f"verify {self.dir} ended with {done.returncode}: {done.stderr.strip()}", done.returncode)
+        return json.loads(done.stdout)
 
     def trainer_pid(self):
         """The child that trains, found in /proc; None if there is none."""

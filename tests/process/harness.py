@@ -4,6 +4,7 @@ A test makes a small run with `start_run`, does harm, and ends with `check_histo
 to recompute its states from disk and compares: equal digests, no gap, every position credited once.
 SKERRY_KEEP=1 keeps the folders of tests that passed, too; those of tests that fail are always kept.
 """
+import array
 import json
 import os
 import pathlib
@@ -37,9 +38,9 @@ manifest = "data/manifest.json"
 sequence_length = 32
 [train]
 tokens = {tokens}
-batch = 1
+batch = {batch}
 precision = "fp32"
-optimizer = {{ name = "adamw", lr = 1e-3, betas = [0.9, 0.99], eps = 1e-8, weight_decay = 0.1, clip = 1.0 }}
+optimizer = {{ name = "adamw", lr = {lr}, betas = [0.9, 0.99], eps = 1e-8, weight_decay = 0.1, clip = 1.0 }}
 schedule = {{ name = "constant", warmup_fraction = 0.0, decay_fraction = 0.0 }}
 [sync]
 local_steps = {local_steps}
@@ -61,7 +62,7 @@ sequences = 4
 DEFAULTS = {
     "name": RUN, "hidden": 32, "inner": 64, "layers": 1, "tokens": 50_000_000, "local_steps": 4, "compression": "int8",
     "min_nodes": 2, "round_deadline": "6s", "exchange_deadline": "4s", "silent_after": "2s", "away_after": "20s",
-    "durable_copies": 2, "snapshot_every": 1000, "outer_lr": 0.7, "outer_momentum": 0.5, "quota": "1GiB",
+    "durable_copies": 2, "snapshot_every": 1000, "outer_lr": 0.7, "outer_momentum": 0.5, "quota": "1GiB", "lr": 1e-3, "batch": 1,
 }
 
 
@@ -86,6 +87,20 @@ def prose(size, seed=1):
 def trainer_program():
     """The trainer of the tests: a short Python script that speaks the line protocol, or SKERRY_TEST_TRAINER."""
     return os.environ.get("SKERRY_TEST_TRAINER", str(ROOT / "tests" / "support" / "synthetic_trainer"))
+
+
+def prepare_run(cluster, text_bytes=400_000, listen=None, env=None, start=True, **changes):
+    """Coordinator up, data pushed, run started (or only created). Returns a token for many nodes."""
+    folder, coordinator = cluster.folder, cluster.coordinator
+    (folder / "train.txt").write_text(prose(text_bytes))
+    (folder / "held-out.txt").write_text(prose(20_000, seed=2))
+    cluster.run("data", "prepare", folder / "train.txt", "--val", folder / "held-out.txt", "-o", folder / "data")
+    (folder / "run.toml").write_text(run_toml(**changes))
+    coordinator.init()
+    coordinator.start(listen=listen, env=env)
+    coordinator.push_data(folder / "data")
+    coordinator.create_run(folder / "run.toml", start=start)
+    return coordinator.token(changes.get("name", RUN))
 
 
 class ProcessTest(unittest.TestCase):
@@ -117,26 +132,17 @@ class ProcessTest(unittest.TestCase):
     # --- building blocks ------------------------------------------------------------------------------
 
     def prepare(self, text_bytes=400_000, listen=None, env=None, start=True, **changes):
-        """Coordinator up, data pushed, run started (or only created). Returns a token for many nodes."""
-        text = self.folder / "train.txt"
-        held_out = self.folder / "held-out.txt"
-        text.write_text(prose(text_bytes))
-        held_out.write_text(prose(20_000, seed=2))
-        data = self.folder / "data"
-        self.cluster.run("data", "prepare", text, "--val", held_out, "-o", data)
-        toml = self.folder / "run.toml"
-        toml.write_text(run_toml(**changes))
-        coordinator = self.cluster.coordinator
-        coordinator.init()
-        coordinator.start(listen=listen, env=env)
-        coordinator.push_data(data)
-        coordinator.create_run(toml, start=start)
-        return coordinator.token(changes.get("name", RUN))
+        """As prepare_run, in this test's folder."""
+        return prepare_run(self.cluster, text_bytes, listen, env, start, **changes)
 
-    def join(self, token, *names, env=None):
+    def join(self, token, *names, env=None, toml=None):
+        """`toml`: lines for the [trainer] section of node.toml."""
         for name in names:
             node = self.cluster.node(name)
             node.trainer = self.trainer()
+            if toml:
+                node.dir.mkdir(parents=True)
+                (node.dir / "node.toml").write_text(f'schema = "skerry.node/1"\nname = "{name}"\n[trainer]\n{toml}\n')
             node.join(token, env=env)
         return [self.cluster.node(name) for name in names]
 
@@ -217,6 +223,19 @@ class ProcessTest(unittest.TestCase):
 def report(text):
     """A measured value, for deploy/show.sh."""
     print(f"\nvalue: {text}", file=sys.stderr, flush=True)
+
+
+def weights_of(folder):
+    """All numbers of an exported model folder (safetensors, F32), as arrays."""
+    for path in sorted(pathlib.Path(folder).glob("*.safetensors")):
+        data = path.read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        for name, tensor in json.loads(data[8:8 + size]).items():
+            if name == "__metadata__":
+                continue
+            assert tensor["dtype"] == "F32", tensor
+            begin, end = tensor["data_offsets"]
+            yield name, array.array("f", data[8 + size + begin:8 + size + end])
 
 
 def flip_byte(path, at=None):

@@ -2,7 +2,8 @@
 """A trainer that is another trainer, with a note taker in between.
 
 Starts the program named by SKERRY_TAP_TRAINER and passes everything on, both ways, descriptors too. Of every
-complete set of weights that is handed to the agent it keeps a copy: SKERRY_TAP_DIR/<pid>/<number>-<round>.f32.
+complete set of weights that is handed to the agent it keeps a copy: SKERRY_TAP_DIR/<pid>/<number>-<round>.f32. What the
+agent asked for is in SKERRY_TAP_DIR/<pid>/requests, as the lines were.
 """
 import collections
 import json
@@ -44,6 +45,8 @@ class Tap:
         self.elements = self.round = self.number = self.covered = 0
 
     def request(self, line, descriptors):
+        with open(self.folder / "requests", "ab") as kept:
+            kept.write(line + b"\n")
         verb, _, body = line.partition(b" ")
         body = json.loads(body or b"{}")
         self.asked.append((verb.decode(), body))
