@@ -22,7 +22,7 @@ def _log(name, text):
     return path.relative_to(ROOT)
 
 
-def _values(text):
+def values_in(text):
     return [line.split("value:", 1)[1].strip() for line in text.splitlines() if line.strip().startswith("value:")]
 
 
@@ -47,7 +47,7 @@ def python_tests(folder, names, patience=1800, env=None):
     if done.returncode != 0 or not ran or skipped:
         reason = ", ".join(bad) or ("skipped tests" if skipped else f"exit status {done.returncode}")
         raise Failed(f"{reason}; see {_log(name, text)}")
-    return int(ran.group(1)), _values(text)
+    return int(ran.group(1)), values_in(text)
 
 
 def ctest(label=None, pattern=None, patience=1800, env=None):
@@ -62,7 +62,7 @@ def ctest(label=None, pattern=None, patience=1800, env=None):
         failed = ", ".join(re.findall(r"^\s*\d+ - (\S+) \((?:Failed|Timeout|Not Run)", text, re.MULTILINE))
         raise Failed(f"{failed or ('skipped tests' if skipped else 'no such tests')}; see {_log(name, text)}")
     # CTest -V puts "12: " before each line of a test's output.
-    return int(total.group(2)), _values(re.sub(r"^\d+: ?", "", text, flags=re.MULTILINE))
+    return int(total.group(2)), values_in(re.sub(r"^\d+: ?", "", text, flags=re.MULTILINE))
 
 
 def said(values, otherwise):

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import typing
 
-from checks import BUILD, ROOT, Failed, ctest, python_tests, run, said
+from checks import BUILD, ROOT, Failed, ctest, python_tests, run, said, values_in
 
 VERBOSE = False
 CPP_TRAINER = {"SKERRY_TEST_TRAINER": str(BUILD / "bin" / "skerry-trainer")}
@@ -116,6 +116,25 @@ def disk_operations():
     return said(values, "all recovered")
 
 
+def chaos():
+    done = run([sys.executable, ROOT / "tests" / "process" / "chaos.py", "--kills", 300, "--seed", 1, "--minutes", 30], "chaos", 2400)
+    text = done.stdout + done.stderr
+    if done.returncode != 0:
+        raise Failed(next((line for line in text.splitlines() if line.startswith("BROKEN")), f"exit status {done.returncode}"))
+    return said(values_in(text), "no value")
+
+
+def local_progress():
+    count, values = python_tests("process", ["test_progress", "test_trainer_faults"], patience=2400)
+    return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
+
+
+def broken_links():
+    links, values = python_tests("reef", ["test_faults"], patience=2400, env={"SKERRY_REEF_SILENCE": "60"})
+    disks, more = python_tests("process", ["test_errors.FullDisk"])
+    return f"{links} scenarios with links, {disks} with full disks" + (": " + "; ".join(values + more) if values + more else "")
+
+
 ITEMS = [
     Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
     Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
@@ -131,4 +150,8 @@ ITEMS = [
     Item(12, "trainer against eager Python", "median ratio >= 1.0 in fp32 and bf16", trainer_speed),
     Item(15, "crash, full disk and failed sync at every disk operation of the coordinator", "every kind of transition; whole or absent, nothing acknowledged lost",
          disk_operations),
+    Item(16, "300 random kill -9, half of them the coordinator", "under 30 minutes; digests, chain and books compared after each: 0 lost, 0 twice", chaos),
+    Item(20, "trainers that die, hang or compute nonsense", "inner steps since the last save, no more; no NaN leaves a node; equal to the save's continuation bit for bit",
+         local_progress),
+    Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
 ]

@@ -32,7 +32,7 @@ def main():
     items.VERBOSE = args.verbose
     wanted = [item for item in items.ITEMS if not args.only or item.number in args.only]
     if not wanted:
-        parser.error(f"items are 1 to {len(items.ITEMS)}")
+        parser.error(f"items are {', '.join(str(item.number) for item in items.ITEMS)}")
     results = [run_item(item, args.verbose) for item in wanted]
     print(f"{sum(results)} ok, {len(results) - sum(results)} FAIL")
     return 0 if all(results) else 1

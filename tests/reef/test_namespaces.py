@@ -16,7 +16,7 @@ class ReefTest(ProcessTest):
         if os.geteuid() != 0:
             self.skipTest("network namespaces need root")
 
-    def reef_run(self, reef, names, **changes):
+    def reef_run(self, reef, names, env=None, **changes):
         """One node in each namespace of `names`; the coordinator in its own."""
         coordinator = self.cluster.coordinator
         coordinator.wrapper = reef.enter("coordinator")
@@ -26,7 +26,7 @@ class ReefTest(ProcessTest):
         for name in names:
             node = self.cluster.node(name)
             node.wrapper, node.trainer = reef.enter(name), self.trainer()
-            node.join(token, listen=f"{reef.hosts[name]}:7610")
+            node.join(token, listen=f"{reef.hosts[name]}:7610", env=env)
         return [self.cluster.node(name) for name in names]
 
 
@@ -62,10 +62,10 @@ class ThreeNamespaces(ReefTest):
             for node in nodes:
                 self.wait_current(node)
             self.cluster.coordinator.wait_head(4, 60)
-            reef.cut("b")
+            reef.unplug("b")
             head = self.cluster.coordinator.status()["head"]
             self.cluster.coordinator.wait_head(head + 4, 60)
-            reef.mend("b")
+            reef.plug_in("b")
             head = self.cluster.coordinator.status()["head"]
             self.wait_all_heads(nodes, head + 4, 120)
             self.check_history(least_head=head + 4)
