@@ -62,7 +62,7 @@ def ctest(label=None, pattern=None, patience=1800, env=None):
         failed = ", ".join(re.findall(r"^\s*\d+ - (\S+) \((?:Failed|Timeout|Not Run)", text, re.MULTILINE))
         raise Failed(f"{failed or ('skipped tests' if skipped else 'no such tests')}; see {_log(name, text)}")
     # CTest -V puts "12: " before each line of a test's output.
-    return int(total.group(2)), values_in(re.sub(r"^\d+: ?", "", text, flags=re.MULTILINE))
+    return int(total.group(1)), values_in(re.sub(r"^\d+: ?", "", text, flags=re.MULTILINE))
 
 
 def said(values, otherwise):

@@ -17,7 +17,7 @@ class Quota(ProcessTest):
         def done():
             nonlocal peak
             peak = max([peak, *(log_bytes(node) for node in nodes)])
-            return self.cluster.coordinator.status()["head"] >= 200
+            return self.cluster.coordinator.head() >= 200
         self.wait(done, 240, lambda: f"200 steps; {self.cluster.coordinator.status()}")
         report(f"disk {peak / MIB:.1f} of {quota / MIB:.0f} MiB")
         self.assertLessEqual(peak, quota)
@@ -74,9 +74,12 @@ class LargeModel(ProcessTest):
                 return check()
             return look
         status = self.cluster.coordinator.status
-        self.wait(measured(lambda: all(node["state"] == "current" for node in status()["nodes"]) and len(status()["nodes"]) == 2), 300, "two nodes")
+        def two_current():
+            now = status()
+            return now and [node["state"] for node in now["nodes"]] == ["current", "current"]
+        self.wait(measured(two_current), 300, "two nodes")
         self.cluster.coordinator.run_verb("start", RUN)
-        self.wait(measured(lambda: status()["head"] >= 3), 600, lambda: f"three steps; {status()}")
+        self.wait(measured(lambda: self.cluster.coordinator.head() >= 3), 600, lambda: f"three steps; {status()}")
         report(f"agent {peak / 1e6:.0f} MB anonymous at 257 M elements")
         self.assertLess(peak, 512e6)
 
