@@ -19,8 +19,9 @@ void Asker::want(Want want) {
     const Key key{want.object, want.piece};
     auto [at, fresh] = items_.try_emplace(key);
     if (!fresh) {
-        // Wanted for ourselves after all: then relays may be asked too.
+        // Wanted for ourselves after all: then relays may be asked too. Decided meanwhile: then anybody.
         if (!want.relayed) at->second.want.relayed = false;
+        if (want.maker.is_zero()) at->second.want.maker = {};
         return;
     }
     at->second.want = std::move(want);
@@ -103,6 +104,8 @@ void Asker::on_data(const DataIn& event) {
         return;
     }
     Item& item = at->second;
+    // The giver sends one thing after the other: while one kind comes, the others wait and do not stall.
+    on_progress(event.from);
     Edge& e = edge(event.from, lane_of(item.want));
     e.heard = context_.now;
     e.stalled = false;
@@ -191,17 +194,34 @@ void Asker::find_stalls() {
     }
 }
 
+Mono Asker::repeat_at(const Item& item) const {
+    const auto& config = context_.config;
+    // Blocks and entries: this giver may be behind, the next one's turn comes soon.
+    if (item.want.maker.is_zero()) return item.asked_at + config.later_again;
+    const Millis patience = std::max(config.later_again, context_.edge_patience());
+    if (item.giver != item.want.maker) return item.asked_at + patience;
+    // Its maker sends the piece by itself once it is made. Asked again, or elsewhere, it would be sent twice: so only
+    // after a silence, when what was asked may have been lost.
+    auto at = edges_.find({*item.giver, lane_of(item.want)});
+    return (at == edges_.end() ? item.asked_at : std::max(item.asked_at, at->second.heard)) + patience;
+}
+
 void Asker::repeat_later() {
     for (auto& [key, item] : items_) {
-        if (!item.giver || !item.later || item.verifying) continue;
-        if (context_.now - item.asked_at < context_.config.later_again) continue;
-        // Every other source gets its turn before this one is asked again.
+        if (!item.giver || !item.later || item.verifying || context_.now < repeat_at(item)) continue;
         const NodeId giver = *item.giver;
-        release(item);
         const auto sources = sources_(item.want);
         const auto others = std::count_if(sources.begin(), sources.end(), [&](const NodeId& other) {
             return other != giver && other != context_.self() && roster_.connected(other);
         });
+        if (others > 0 && giver == item.want.maker && item.want.purpose == ChunkPurpose::result) {
+            // Somebody has it, so its owner has: it is under way, and the edge's patience holds from now on.
+            item.later = false;
+            item.asked_at = context_.now;
+            continue;
+        }
+        release(item);
+        // Every other source gets its turn before this one is asked again.
         if (others > 0) item.shunned[giver] = context_.now + others * context_.config.later_again - Millis(1);
     }
 }
@@ -271,7 +291,7 @@ Mono Asker::next_wake() const {
             for (const auto& [giver, until] : item.shunned)
                 if (until > context_.now) wake = std::min(wake, until);
         } else if (item.later) {
-            wake = std::min(wake, item.asked_at + context_.config.later_again);
+            wake = std::min(wake, repeat_at(item));
         } else {
             auto at = edges_.find({*item.giver, lane_of(item.want)});
             const Mono heard = at == edges_.end() ? item.asked_at : std::max(item.asked_at, at->second.heard);

@@ -2,7 +2,7 @@
 // The asking half of get(object, piece): what is wanted, of whom it was asked, and what to do when it does not come.
 //
 //   wanted --pump--> asked of one giver --data--> being verified --> stored (the want is gone)
-//     ^                |  LATER: stays, not a stall; asked again every 2 s, of another source if there is one
+//     ^                |  LATER: stays, not a stall; asked again when nothing came for a while (repeat_later)
 //     +-- GONE, bad chunk, connection lost, stalled edge: asked of another source, the old one shunned for a while
 //
 // Memory is bounded by a window of bytes for each giver and lane. Contributions and results have windows apart:
@@ -25,7 +25,8 @@ struct Want {
     PieceIndex place;    ///< in the flat vector
     Digest expect;       ///< entry: its leaf
     PublicKey owner;     ///< result: who signs
-    NodeId maker;        ///< contribution: who made it; result: who owns the piece; else zero
+    /// Contribution: who made it; result of the open step: who owns the piece. Zero: anybody may have it.
+    NodeId maker;
     std::uint32_t bytes = 0;
     bool relayed = false;  ///< on behalf of an owner: from the maker only
 };
@@ -115,6 +116,8 @@ class Asker {
     void take_back(const NodeId& giver);
     void find_stalls();
     void repeat_later();
+    /// When a piece that is LATER is asked for again.
+    Mono repeat_at(const Item& item) const;
     std::optional<NodeId> choose(const Item& item);
     bool has_room(const NodeId& giver, Lane lane, std::uint32_t bytes);
 

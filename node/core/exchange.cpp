@@ -143,6 +143,7 @@ void Exchange::want_contribution(const Participant& participant, PieceIndex piec
     asker_.want(std::move(want));
 }
 
+/// Of the owner while the step is open; once it is decided whoever has the entry may give it.
 void Exchange::want_result(PieceIndex piece) {
     if (results_[piece.value].have) return;
     const NodeId& owner = plan_->members[plan_->piece_owner[piece.value]];
@@ -150,7 +151,7 @@ void Exchange::want_result(PieceIndex piece) {
     want.object = {ObjectKind::result, plan_->step, digest_};
     want.piece = want.place = piece;
     want.purpose = ChunkPurpose::result;
-    want.maker = owner;
+    if (!decided_) want.maker = owner;
     want.owner = roster_.key_of(owner);
     want.bytes = chunk_size(piece);
     asker_.want(std::move(want));
@@ -288,7 +289,7 @@ Mono Exchange::next_wake() const {
 std::vector<NodeId> Exchange::sources(const Want& want, const std::vector<NodeId>& entry_holders) const {
     std::vector<NodeId> out;
     const bool contribution = want.object.kind == ObjectKind::contribution;
-    out.push_back(want.maker);
+    if (!want.maker.is_zero()) out.push_back(want.maker);
     if (contribution) {
         const bool cut = !roster_.connected(want.maker);
         if (want.relayed || !plan_ || !(cut || asker_.stalled(want.maker, true))) return out;

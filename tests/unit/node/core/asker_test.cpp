@@ -20,12 +20,12 @@ struct AskerTest : ::testing::Test {
     AskerTest() {
         asker.set_sources([this](const Want&) { return sources; });
     }
-    void want(std::uint32_t piece, std::uint32_t bytes = 60) {
+    void want(std::uint32_t piece, std::uint32_t bytes = 60, NodeId maker = peer_id(1)) {
         Want w;
         w.object = object;
         w.piece = w.place = PieceIndex{piece};
         w.purpose = ChunkPurpose::result;
-        w.maker = peer_id(1);
+        w.maker = maker;
         w.bytes = bytes;
         asker.want(std::move(w));
     }
@@ -72,10 +72,10 @@ TEST_F(AskerTest, WhatWasNotAskedForIsDropped) {
     EXPECT_EQ(bench.take<DropChunk>().size(), 2U);
 }
 
-TEST_F(AskerTest, LaterIsNoStallAndEverySourceGetsItsTurn) {
-    want(0);
+TEST_F(AskerTest, WhatAnybodyMayHaveIsAskedOfTheNextSourceWhileItIsLater) {
+    want(0, 60, {});
     asker.pump();
-    gets();
+    EXPECT_EQ(gets(), (Asked{{peer_id(1), 0}}));
     asker.on_later(peer_id(1), {object, {PieceIndex{0}}});
     bench.pass(Millis(1900));
     asker.pump();
@@ -84,6 +84,85 @@ TEST_F(AskerTest, LaterIsNoStallAndEverySourceGetsItsTurn) {
     asker.pump();
     EXPECT_EQ(gets(), (Asked{{peer_id(2), 0}}));
     EXPECT_TRUE(asker.stalled_edges().empty());
+}
+
+TEST_F(AskerTest, AResultThatIsLaterIsNotAskedForTwice) {
+    // Its owner sends it once it is made. Peer 2 has it already, so the owner has it, too, and it is under way.
+    want(0);
+    asker.pump();
+    gets();
+    asker.on_later(peer_id(1), {object, {PieceIndex{0}}});
+    for (int second = 0; second < 30; ++second) {
+        bench.pass(Millis(1000));
+        asker.on_progress(peer_id(1));
+        asker.pump();
+        EXPECT_TRUE(gets().empty()) << second;
+    }
+    EXPECT_NE(receive(peer_id(1), 0), OpId{});
+}
+
+TEST_F(AskerTest, AResultThatStaysLaterInSilenceIsAskedForAgain) {
+    sources = {peer_id(1)};
+    want(0);
+    asker.pump();
+    gets();
+    asker.on_later(peer_id(1), {object, {PieceIndex{0}}});
+    bench.pass(Millis(2400));
+    asker.pump();
+    EXPECT_TRUE(gets().empty());
+    bench.pass(Millis(200));
+    asker.pump();
+    EXPECT_EQ(gets(), (Asked{{peer_id(1), 0}}));
+    EXPECT_TRUE(asker.stalled_edges().empty()) << "LATER is no stall";
+}
+
+TEST_F(AskerTest, AnOwnerThatIsSilentWhileAnotherHasItsResultStalls) {
+    want(0);
+    asker.pump();
+    gets();
+    asker.on_later(peer_id(1), {object, {PieceIndex{0}}});
+    bench.pass(Millis(2600));
+    asker.pump();
+    EXPECT_TRUE(gets().empty()) << "from now on it is no longer LATER";
+    bench.pass(Millis(2600));
+    asker.pump();
+    EXPECT_EQ(gets(), (Asked{{peer_id(2), 0}}));
+    ASSERT_EQ(asker.stalled_edges().size(), 1U);
+}
+
+TEST_F(AskerTest, WhileOneKindComesTheOthersDoNotStall) {
+    want(0);
+    Want other;
+    other.object = {ObjectKind::contribution, Step{3}, numbered<Digest>(9)};
+    other.piece = other.place = PieceIndex{0};
+    other.maker = peer_id(1);
+    other.bytes = 60;
+    asker.want(other);
+    asker.pump();
+    EXPECT_EQ(gets().size(), 2U);
+    bench.pass(Millis(2000));
+    DataIn data;
+    data.from = peer_id(1);
+    data.envelope.object = other.object;
+    data.chunk = ChunkHandle{1};
+    asker.on_data(data);
+    bench.pass(Millis(2000));
+    asker.pump();
+    EXPECT_TRUE(gets().empty()) << "the giver sends one after the other";
+    bench.pass(Millis(600));
+    asker.pump();
+    EXPECT_EQ(gets(), (Asked{{peer_id(2), 0}}));
+}
+
+TEST_F(AskerTest, AResultOfADecidedStepIsAnybodysToGive) {
+    want(0);
+    want(0, 60, {});
+    asker.pump();
+    gets();
+    asker.on_later(peer_id(1), {object, {PieceIndex{0}}});
+    bench.pass(Millis(2100));
+    asker.pump();
+    EXPECT_EQ(gets(), (Asked{{peer_id(2), 0}}));
 }
 
 TEST_F(AskerTest, AStalledEdgeIsReportedAndAnotherSourceAsked) {
