@@ -36,6 +36,7 @@ void read_log(RunStore& store, NodeImage& image) {
     for (const SnapshotInfo& snapshot : store.snapshots()) {
         if (store.verify_snapshot(snapshot.step)) image.snapshots.push_back({snapshot.step, snapshot.state_digest});
     }
+    image.state = store.marked_state();
 }
 
 void read_open_step(RunStore& store, NodeImage& image) {

@@ -62,7 +62,9 @@ json to_json(const TrainedSoFar& done) {
 std::string_view phase_text(const NodeView& view, const StatusFacts& facts) {
     if (facts.member_state == NodeState::leaving) return "leaving";
     if (!view.welcomed) return facts.connected ? "joining" : "connecting";
+    if (view.phase == Phase::work && view.run_state == RunState::stopped) return "ended";
     if (facts.paused && view.phase == Phase::work) return "paused";
+    if (view.phase == Phase::work && view.run_state != RunState::running) return "idle";
     return to_text(view.phase);
 }
 
@@ -113,9 +115,10 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
                 {"inner_step", alive_.round_steps},
                 {"tokens_per_s", alive_.tokens_per_s},
                 {"loss", alive_.last_loss},
-                {"next", view.orders.next},
-                {"hold_reason", view.orders.hold_reason},
+                {"next", facts.connected ? view.orders.next : "dials " + facts.coordinator + " again"},
+                {"hold_reason", facts.connected ? view.orders.hold_reason : ""},
                 {"waiting", view.waiting_for},
+                {"waiting_ms", view.waiting.count()},
                 {"sent_bytes", sent_bytes_},
                 {"received_bytes", received_bytes_},
                 {"data_port", facts.data_port},
@@ -131,7 +134,8 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
     out["progress"]["age_ms"] = view.local.saved_age.count();
     out["progress"]["every_ms"] = view.local.save_every.count();
     out["progress"]["restored_steps"] = view.local.restored_steps;
-    out["waiting_for"] = node::to_json(view.orders.waiting_for, facts.peers);
+    // What the coordinator said last is old news while it cannot be heard.
+    out["waiting_for"] = facts.connected ? node::to_json(view.orders.waiting_for, facts.peers) : json::array();
     out["peers"] = node::to_json(facts.peers, facts.self);
     out["digests"] = json::array();
     for (const StateDigest& digest : digests_)

@@ -181,8 +181,8 @@ struct Apply {
     LocalDelta local = LocalDelta::none;
     ResidualRule residual = ResidualRule::keep;  ///< advance: e := e' with tag k
 };
-/// theta, m := S_step from my own snapshot, or S_0 computed from the seed (step 0, `initial`). Done: StateAnswer
-/// with the digest; error digest_mismatch: the snapshot is damaged.
+/// theta, m := S_step from the working copy (NodeImage::state), my own snapshot, or S_0 computed from the seed (step 0,
+/// `initial`). Done: StateAnswer with the digest; error digest_mismatch: the snapshot is damaged.
 struct LoadState {
     OpId op;
     Step step;

@@ -33,7 +33,8 @@ bool differs(const Report& a, const Report& b) {
 }  // namespace
 
 struct NodeCore::Parts {
-    Parts(NodeConfig node_config, NodeImage node_image, Mono now) : image(std::move(node_image)) {
+    Parts(NodeConfig node_config, NodeImage node_image, Mono now)
+        : image(std::move(node_image)), waiting_since(now) {
         context.config = std::move(node_config);
         context.now = now;
         asker.set_sources([this](const Want& want) { return sources(want); });
@@ -63,6 +64,8 @@ struct NodeCore::Parts {
     Traffic traffic;
     bool disk_full = false;
     Mono wake;
+    Waiting waiting = Waiting::welcome;
+    Mono waiting_since;
 
     // ---------------------------------------------------------------------------------- whom, and for whom
 
@@ -327,6 +330,10 @@ struct NodeCore::Parts {
             if (exchange.take_changed() || changed_head()) giver.recheck();
             leases.pump(gate.open() && machine.may_request_leases(), machine.round_sequences());
         }
+        if (const Waiting what = machine.waiting(gate.connected()); what != waiting) {
+            waiting = what;
+            waiting_since = context.now;
+        }
         report_if_due();
         gate.stamp(context.out);
         set_wake();
@@ -397,7 +404,8 @@ NodeView NodeCore::view() const {
     out.prepared = p.machine.prepared();
     out.trainer = p.trainer.phase(p.machine.waits());
     out.local = p.machine.local();
-    out.waiting_for = p.machine.waiting_for();
+    out.waiting_for = p.machine.to_text(p.machine.waiting(p.gate.connected()));
+    out.waiting = p.context.now - p.waiting_since;
     out.orders = p.context.orders;
     return out;
 }

@@ -56,6 +56,7 @@ struct NodeImage {
     std::vector<SignedDecision> decisions;   ///< of steps 0, 1, ..., consecutive
     std::vector<Step> entries;               ///< present and complete, ascending
     std::vector<StateDigest> snapshots;      ///< complete, ascending
+    std::optional<StateDigest> state;        ///< what the working copy says that it is; loading it checks that
     std::vector<PreparedImage> prepared;
     std::vector<ContributionImage> contributions;
     std::vector<ProgressImage> progress;     ///< newest last
@@ -100,6 +101,7 @@ struct NodeView {
     TrainerPhase trainer = TrainerPhase::none;
     LocalView local;
     std::string waiting_for;           ///< one line for a person
+    Millis waiting{0};                 ///< since when, for this kind of thing
     Orders orders;                     ///< as last heard (without roster and plan body)
 };
 

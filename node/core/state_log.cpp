@@ -9,6 +9,7 @@ namespace skerry::node {
 void StateLog::begin(const NodeImage& image) {
     entries_.insert(image.entries.begin(), image.entries.end());
     for (const StateDigest& snapshot : image.snapshots) snapshots_[snapshot.step] = snapshot.value;
+    if (image.state) marked_ = image.state->step;
     records_ = chain_.known();
     applied_ = newest_start();
 }
@@ -48,16 +49,27 @@ std::optional<Digest> StateLog::agreed_digest(Step step) const {
 
 // ------------------------------------------------------------------------------------------- operations
 
-Step StateLog::newest_start() const {
+Step StateLog::newest_snapshot() const {
     Step best;
     for (const auto& [step, digest] : snapshots_)
         if (step <= chain_.known()) best = std::max(best, step);
     return best;
 }
 
+/// No replay then. Not with a gap below it: that entry is fetched again on the way.
+bool StateLog::may_use_marked() const {
+    const Step snapshot = newest_snapshot();
+    if (!marked_ || *marked_ > chain_.known() || *marked_ <= snapshot) return false;
+    for (Step at = snapshot; at < *marked_; at = at.next())
+        if (!entries_.contains(at)) return false;
+    return true;
+}
+
+Step StateLog::newest_start() const { return may_use_marked() ? *marked_ : newest_snapshot(); }
+
 void StateLog::load() {
     const Step best = newest_start();
-    const bool initial = !snapshots_.contains(best);
+    const bool initial = !snapshots_.contains(best) && best != marked_;
     const OpId op = context_.new_op();
     running_[op] = {Kind::load, best, initial};
     exclusive_ = op;
@@ -167,13 +179,17 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
             const auto agreed = agreed_digest(running.step);
             const bool differs = !failed && agreed && state->digest && *state->digest != *agreed;
             if (failed || differs) {
-                if (!running.initial) {
+                if (marked_ == running.step) {
+                    marked_.reset();
+                    applied_ = newest_start();
+                } else if (!running.initial) {
                     snapshots_.erase(running.step);
                     context_.emit(DropSnapshot{running.step});
                 }
                 return {Outcome::load_failed, running.step};
             }
             loaded_ = true;
+            marked_.reset();
             applied_ = running.step;
             if (state->digest) remember_digest(running.step, *state->digest);
             return {Outcome::loaded, running.step};

@@ -48,6 +48,7 @@ class StateLog {
     /// sees that what is named afterwards is of the new state.
     void unload() {
         loaded_ = false;
+        marked_.reset();  // it is that very state
         digests_.clear();
         applied_ = newest_start();
     }
@@ -73,8 +74,10 @@ class StateLog {
         Step step;
         bool initial = false;
     };
-    /// The newest snapshot that the known chain reaches; 0: the initial state.
+    /// The working copy if it may be used, else the newest snapshot that the known chain reaches; 0: the initial state.
     Step newest_start() const;
+    Step newest_snapshot() const;
+    bool may_use_marked() const;
     Result on_exclusive(const Running& running, const Done& done);
     void remember_digest(Step step, const Digest& value);
     std::optional<Digest> agreed_digest(Step step) const;
@@ -86,6 +89,7 @@ class StateLog {
     Step records_;  ///< decision records below it are durable
     std::set<Step> entries_;
     std::map<Step, Digest> snapshots_;
+    std::optional<Step> marked_;  ///< the working copy claims to be this state
     std::deque<StateDigest> digests_;
     std::map<OpId, Running> running_;
     std::optional<OpId> exclusive_;

@@ -425,18 +425,4 @@ void StepMachine::on_done(const Done& done) {
     else if (done.op == encode_op_) on_encoded(done);
 }
 
-std::string StepMachine::waiting_for() const {
-    if (!context_.manifest) return "the first answer of the coordinator";
-    if (halted_) return "the operator: the coordinator's log is another one";
-    if (!log_.loaded()) return "the state from disk";
-    if (catch_up_.snapshot()) return "a snapshot of step " + std::to_string(catch_up_.snapshot()->value);
-    if (behind()) return "entries up to step " + std::to_string(context_.orders.head.value);
-    if (prepared()) return "the decision";
-    if (exchange_.following()) return "pieces of step " + std::to_string(log_.applied().value);
-    if (frozen_) return "the plan";
-    if (trainer_.reported_training()) return "the trainer";
-    if (context_.heard_orders && context_.orders.run_state != RunState::running) return "the run to be started";
-    return leases_.stock() == 0 ? "data" : "the trainer";
-}
-
 }  // namespace skerry::node

@@ -15,6 +15,7 @@
 #include "node/core/lease_book.hpp"
 #include "node/core/state_log.hpp"
 #include "node/core/trainer_supervision.hpp"
+#include "node/core/waiting.hpp"
 
 namespace skerry::node {
 
@@ -59,7 +60,9 @@ class StepMachine {
     bool may_request_leases() const;
     std::uint64_t round_sequences() const;
     std::optional<std::pair<Step, double>> heldout() const { return heldout_; }
-    std::string waiting_for() const;
+    /// For status; `session`: the coordinator is connected.
+    Waiting waiting(bool session) const;
+    std::string to_text(Waiting what) const;
     LocalView local() const;
 
   private:

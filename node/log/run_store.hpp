@@ -92,6 +92,8 @@ class RunStore {
     /// `missing_for(target)` says which decisions or entries are missing; digest_mismatch: a
     ///         damaged entry, which is set aside, so missing_for names it next time.
     Result<void> load_state(Step target);
+    /// What the mapped files of an earlier process say that they are; load_state of that step checks it.
+    std::optional<StateDigest> marked_state() const;
     /// What load_state(target) would need: entries are judged by presence, not read.
     MissingParts missing_for(Step target) const;
 

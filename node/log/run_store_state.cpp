@@ -69,6 +69,12 @@ RunStore::Route RunStore::route_to(Step target) const {
 
 MissingParts RunStore::missing_for(Step target) const { return route_to(target).missing; }
 
+std::optional<StateDigest> RunStore::marked_state() const {
+    auto mark = state_.mark();
+    if (!mark) return std::nullopt;
+    return StateDigest{mark->step, digest_of(mark->roots)};
+}
+
 /// After a restart: the mapped files count only if they give the digest that the mark names.
 Result<void> RunStore::trust_mark() {
     if (state_step()) return {};

@@ -1,0 +1,104 @@
+// From which state a node starts.
+
+#include "node/core/state_log.hpp"
+
+#include <gtest/gtest.h>
+
+#include "protocol/rules/chain.hpp"
+#include "tests/unit/node/core/support.hpp"
+
+namespace skerry::node {
+namespace {
+
+using testing::Bench;
+using testing::numbered;
+
+struct StateLogTest : ::testing::Test {
+    Bench bench;
+    Chain chain{bench.context};
+    StateLog log{bench.context, chain};
+    NodeImage image;
+
+    /// A disk with the entries 0, 1, 2 and their decisions; the working copy says that it is S_3.
+    StateLogTest() {
+        bench.context.manifest_digest = numbered<Digest>(5);
+        chain.begin(bench.context.manifest_digest);
+        for (std::uint8_t k = 0; k < 3; ++k) {
+            Decision decision;
+            decision.run = bench.context.manifest->run;
+            decision.step = Step{k};
+            decision.term = Term{1};
+            decision.attempt = Attempt{1};
+            decision.plan_digest = numbered<Digest>(static_cast<std::uint8_t>(50 + k));
+            decision.roots = {numbered<Digest>(static_cast<std::uint8_t>(60 + k))};
+            decision.tokens_after = 10U * (k + 1U);
+            decision.h_after = chain_next(chain.h(Step{k}), decision);
+            EXPECT_EQ(chain.learn({{to_bytes(decision), {}}, {}}), Chain::Learned::appended);
+            image.entries.push_back(Step{k});
+        }
+        image.state = StateDigest{Step{3}, numbered<Digest>(9)};
+    }
+    LoadState load() {
+        log.load();
+        auto asked = bench.take<LoadState>();
+        EXPECT_EQ(asked.size(), 1U);
+        return asked.at(0);
+    }
+};
+
+TEST_F(StateLogTest, TheWorkingCopyIsTheStartIfItCanBe) {
+    log.begin(image);
+    EXPECT_EQ(log.log_head(), Step{3});
+    const LoadState asked = load();
+    EXPECT_EQ(asked.step, Step{3});
+    EXPECT_FALSE(asked.initial);
+    log.on_done({asked.op, {}, StateAnswer{numbered<Digest>(9), true}});
+    EXPECT_TRUE(log.loaded());
+    EXPECT_EQ(log.applied(), Step{3});
+    EXPECT_EQ(log.oldest_entry(), Step{0});
+}
+
+TEST_F(StateLogTest, AWorkingCopyThatIsNotWhatItSaysIsReplayedFromBelow) {
+    image.snapshots = {{Step{1}, numbered<Digest>(8)}};
+    log.begin(image);
+    const LoadState first = load();
+    EXPECT_EQ(first.step, Step{3});
+    log.on_done({first.op, Error{Errc::not_found, "", ""}, {}});
+    EXPECT_FALSE(log.loaded());
+    EXPECT_TRUE(log.has_snapshot(Step{1}));
+    const LoadState second = load();
+    EXPECT_EQ(second.step, Step{1});
+    EXPECT_FALSE(second.initial);
+    EXPECT_EQ(log.log_head(), Step{3});
+}
+
+TEST_F(StateLogTest, AGapBelowItIsFilledFirst) {
+    image.entries = {Step{0}, Step{2}};
+    log.begin(image);
+    const LoadState asked = load();
+    EXPECT_EQ(asked.step, Step{0});
+    EXPECT_TRUE(asked.initial);
+    EXPECT_EQ(log.log_head(), Step{1}) << "entry 1 is fetched again";
+}
+
+TEST_F(StateLogTest, OfAnEarlierHistoryOrOlderThanASnapshotItIsOfNoUse) {
+    image.state->step = Step{4};
+    log.begin(image);
+    EXPECT_EQ(load().step, Step{0});
+    StateLog other{bench.context, chain};
+    image.state->step = Step{2};
+    image.snapshots = {{Step{3}, numbered<Digest>(8)}};
+    other.begin(image);
+    other.load();
+    EXPECT_EQ(bench.take<LoadState>().at(0).step, Step{3});
+}
+
+TEST_F(StateLogTest, AStateThatIsDoubtedIsNotLoadedAgain) {
+    log.begin(image);
+    log.on_done({load().op, {}, StateAnswer{numbered<Digest>(9), true}});
+    log.unload();
+    EXPECT_EQ(load().step, Step{0});
+}
+
+}  // namespace
+}  // namespace skerry::node
