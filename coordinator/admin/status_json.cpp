@@ -71,6 +71,13 @@ static Json names_of(const std::vector<NodeId>& ids, const RunStatus& run) {
     return names;
 }
 
+static Json to_json(const PhaseEstimate& estimate) {
+    return {{"samples", estimate.samples},
+            {"median_ms", estimate.median.count()},
+            {"deviation_ms", estimate.deviation.count()},
+            {"deadline_ms", estimate.deadline.count()}};
+}
+
 Json to_json(const NodeStatus& node, const RunStatus& run) {
     return {{"name", node.name},
             {"node_id", node.node.hex()},
@@ -99,7 +106,9 @@ Json to_json(const NodeStatus& node, const RunStatus& run) {
             {"sent_bytes", node.sent_bytes},
             {"received_bytes", node.received_bytes},
             {"snapshots", steps(node.snapshots)},
-            {"unreachable", names_of(node.unreachable, run)}};
+            {"unreachable", names_of(node.unreachable, run)},
+            {"estimates",
+             {{"collect", to_json(node.collect)}, {"exchange", to_json(node.exchange)}, {"votes", to_json(node.votes)}}}};
 }
 
 Json to_json(const RunStatus& run, const std::optional<std::pair<Step, double>>& first, const CoordinatorInfo& info) {
@@ -108,6 +117,7 @@ Json to_json(const RunStatus& run, const std::optional<std::pair<Step, double>>&
              {"run_id", run.run.hex()},
              {"state", state_word(run)},
              {"phase", run.phase},
+             {"phase_ms", run.phase_ms},
              {"head", run.head.value},
              {"h_head", run.h_head.hex()},
              {"tokens", run.tokens_committed},
@@ -125,6 +135,9 @@ Json to_json(const RunStatus& run, const std::optional<std::pair<Step, double>>&
              {"next", run.next},
              {"round_ms", run.round_ms},
              {"round_remaining_ms", run.round_remaining_ms},
+             {"deadline_remaining_ms", run.deadline_remaining_ms},
+             {"attempt_deadline_ms", run.attempt_deadline.count()},
+             {"exchange_prediction_ms", run.exchange_prediction.count()},
              {"tokens_per_s", run.tokens_per_s},
              {"loss", run.loss ? Json(*run.loss) : Json(nullptr)},
              {"dropped_messages", run.dropped_messages},

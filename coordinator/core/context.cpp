@@ -59,7 +59,10 @@ Context::Context(Image image, CoreConfig config_in, Signing signing_in)
     if (image.plan) {
         auto plan = parse_plan(image.plan->body);
         SKERRY_ASSERT(plan.has_value() && image.plan->step == head);
-        open = OpenPlan{std::move(*image.plan), std::move(*plan), {}, {}, {}, {}, {}};
+        open.emplace();
+        open->row = std::move(*image.plan);
+        open->plan = std::move(*plan);
+        open->resumed = true;
     }
     planned_participants = static_cast<std::uint32_t>(std::max<std::size_t>(1, current_count()));
 }

@@ -57,6 +57,10 @@ struct OpenPlan {
     std::map<NodeId, std::uint64_t> have;
     std::optional<Mono> quorum_since;   ///< r durable votes agree
     std::optional<Mono> disagree_since;  ///< two roots were voted
+    Millis patience{0};                  ///< D of this attempt, doubled already
+    bool resumed = false;                ///< of an earlier process: when it began is not known
+    std::map<NodeId, Millis> complete;   ///< members with all results, and after how long
+    std::map<NodeId, Mono> voted;
 
     bool is_member(const NodeId& node) const;
     const Participant* participant(const NodeId& node) const;

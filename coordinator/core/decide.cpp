@@ -75,6 +75,7 @@ void StepMachine::decide(const Digest& root, const Votes& votes) {
     if (weight > 0) c_.last_loss = loss / weight;
 
     credit(plan);
+    time_decision();
     end_plan(PlanEnd::decided, "");
     c_.head = c_.head.next();
     c_.h_head = decision.h_after;
@@ -104,6 +105,8 @@ void StepMachine::after_decision() {
     gone_.clear();
     excluded_.clear();
     single_owner_ = false;
+    timed_.clear();
+    first_round_ = false;
     std::erase_if(c_.digests, [&](const auto& d) { return !c_.keeps_digest(d.first); });
     std::erase_if(edges_, [&](const auto& e) { return e.second.value + 1 < c_.head.value; });
     c_.committed_at.emplace_back(c_.now, c_.tokens_committed);

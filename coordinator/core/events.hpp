@@ -72,6 +72,14 @@ using Event = std::variant<Started, Tick, HelloReceived, MessageReceived, Sessio
 
 // ----------------------------------------------------------------------------------------------- status
 
+/// What is known of one phase of one node, and how long it is waited for (deadlines.hpp).
+struct PhaseEstimate {
+    std::uint32_t samples = 0;
+    Millis median{0};
+    Millis deviation{0};
+    Millis deadline{0};
+};
+
 struct NodeStatus {
     NodeId node;
     std::string name;
@@ -101,6 +109,9 @@ struct NodeStatus {
     std::uint64_t received_bytes = 0;
     std::vector<Step> snapshots;
     std::vector<NodeId> unreachable;  ///< peers with which it has no connection, whoever dials
+    PhaseEstimate collect;
+    PhaseEstimate exchange;
+    PhaseEstimate votes;
 };
 
 /// Everything that `skerry status` shows about a run.
@@ -114,6 +125,7 @@ struct RunStatus {
     Step head;
     Digest h_head;
     std::string phase;  ///< collect, open, hold, paused, stopped, created, behind
+    std::uint64_t phase_ms = 0;  ///< since when
     Attempt attempt;    ///< of the plan in force; 0: none
     std::uint32_t participants = 0;  ///< of the plan in force
     std::uint32_t members = 0;
@@ -125,6 +137,9 @@ struct RunStatus {
     Step heldout_step;
     std::uint64_t round_remaining_ms = 0;
     std::uint64_t round_ms = 0;          ///< since the round began
+    std::uint64_t deadline_remaining_ms = 0;  ///< of the plan in force, or of the collection with its grace
+    Millis exchange_prediction{0};       ///< what the exchange is expected to take
+    Millis attempt_deadline{0};          ///< of the attempt in force, without extension; 0: no plan
     std::uint32_t min_nodes = 0;
     std::uint32_t durable_copies = 0;
     std::string hold_reason;  ///< empty unless it cannot move
@@ -180,14 +195,18 @@ using Actions = std::vector<Action>;
 
 // --------------------------------------------------------------------------------------------- settings
 
-/// Fixed times, until they are measured.
+/// Times of a run. Deadlines of the phases follow what was measured of each node, within these bounds; each fixed time
+/// holds until there is a measurement.
 struct CoreConfig {
     Millis heartbeat{1000};
     Millis silent_after{5000};
     Millis away_after{120'000};     ///< at least; or two rounds if that is longer
-    Millis exchange_deadline{60'000};  ///< D of the first attempt; attempt n waits D * 2^min(n-1, 6)
-    Millis vote_deadline{5000};     ///< for the rest, once enough durable votes agree
-    std::uint32_t grace_percent = 10;  ///< of a round, after which two thirds are enough
+    Millis collect_most{0};         ///< a slow node is waited for so long at most; 0: two rounds. At least one round
+    Millis exchange_deadline{60'000};  ///< D of the first attempt, not measured; attempt n waits D * 2^min(n-1, 6)
+    Millis exchange_least{10'000};  ///< D is never below this (or exchange_deadline, if that is shorter)
+    Millis exchange_most{0};        ///< 0: ten times the prediction
+    Millis vote_deadline{5000};     ///< at least, for the rest, once enough durable votes agree; ten times it at most
+    std::uint32_t grace_percent = 10;  ///< of a node's collect deadline, after which two thirds are enough
 };
 
 /// The only secrets and keys the core needs; pure functions. The simulator gives cheap ones.

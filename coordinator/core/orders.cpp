@@ -27,6 +27,10 @@ void OrdersDesk::refresh_phases() {
         node.phase = std::move(phase);
         node.phase_since = c_.now;
     }
+    const char* now = phase();
+    if (run_phase_ == now) return;
+    run_phase_ = now;
+    run_phase_since_ = c_.now;
 }
 
 void OrdersDesk::flush() {
@@ -93,10 +97,7 @@ std::vector<OrderRequest> OrdersDesk::requests_for(const Node& node) const {
     std::vector<OrderRequest> out;
     if (node.reload && !node.reload->cleared) out.push_back({Ask::reload_state, node.reload->from});
     if (!node.report) return out;
-    const auto& snapshots = node.report->snapshots;
-    const bool has = std::find(snapshots.begin(), snapshots.end(), c_.head) != snapshots.end();
-    const bool ended = c_.meta.run_state == RunState::stopped && !c_.open && c_.head.value > 0;
-    if (ended && !has && node.report->head == c_.head) out.push_back({Ask::write_snapshot, c_.head});
+    if (owes_snapshot(node) && node.report->head == c_.head) out.push_back({Ask::write_snapshot, c_.head});
     return out;
 }
 
@@ -154,19 +155,50 @@ std::string OrdersDesk::phase_of(const Node& node) const {
                    : "exchange";
     }
     if (steps_.is_ready(node)) return "ready";
+    if (c_.meta.run_state == RunState::stopped) return owes_snapshot(node) ? "write snapshot" : "done";
+    if (r.trainer == TrainerPhase::training) return "train";
     if (r.paused) return "paused";
-    if (r.trainer == TrainerPhase::starting) return "trainer starts";
-    if (r.trainer == TrainerPhase::failed) return "trainer failed";
-    return "train";
+    if (c_.meta.run_state != RunState::running) return "idle";
+    switch (r.trainer) {
+        case TrainerPhase::starting: return "trainer starts";
+        case TrainerPhase::failed: return "trainer failed";
+        case TrainerPhase::waiting: return "encode";
+        case TrainerPhase::stopped: return "wait for data";
+        default: return "train";
+    }
+}
+
+const char* OrdersDesk::phase() const {
+    if (!c_.behind.empty()) return "behind";
+    static constexpr const char* kStates[] = {"", "created", "running", "paused", "stopped"};
+    if (c_.meta.run_state != RunState::running && !c_.open) return kStates[static_cast<int>(c_.meta.run_state)];
+    if (!c_.hold_reason.empty()) return "hold";
+    return c_.open ? "open" : "collect";
+}
+
+/// After the end of the run every node keeps its last state.
+bool OrdersDesk::owes_snapshot(const Node& node) const {
+    if (!node.report || c_.meta.run_state != RunState::stopped || c_.open || c_.head.value == 0) return false;
+    const auto& snapshots = node.report->snapshots;
+    return std::find(snapshots.begin(), snapshots.end(), c_.head) == snapshots.end();
+}
+
+bool OrdersDesk::blocks(const Node& node) const {
+    const NodeId& id = node.row.node;
+    if (c_.open) return c_.open->is_member(id) && !steps_.vote_of(id);
+    if (c_.meta.run_state == RunState::stopped) return c_.here(node) && owes_snapshot(node);
+    if (c_.meta.run_state != RunState::running) return false;
+    // Too few nodes: whoever may still come is waited for.
+    const bool may_come = node.row.state == NodeState::joining || node.row.state == NodeState::away;
+    if (!c_.round_running && may_come) return true;
+    return node.current() && !steps_.is_ready(node);
 }
 
 std::vector<WaitingFor> OrdersDesk::waiting_for() const {
     std::vector<WaitingFor> out;
-    if (c_.meta.run_state != RunState::running && !c_.open) return out;
+    if (!c_.behind.empty()) return out;
     for (const auto& [id, node] : c_.nodes) {
-        const bool blocks = c_.open ? c_.open->is_member(id) && !steps_.vote_of(id)
-                                    : node.current() && !steps_.is_ready(node);
-        if (!blocks || out.size() == kMaxWaiting) continue;
+        if (!blocks(node) || out.size() == kMaxWaiting) continue;
         out.push_back({id, node.phase, ms_between(node.phase_since, c_.now)});
     }
     return out;
@@ -174,22 +206,31 @@ std::vector<WaitingFor> OrdersDesk::waiting_for() const {
 
 std::string OrdersDesk::next_text() const {
     const std::string step = std::to_string(c_.head.value);
-    if (!c_.behind.empty()) return "nothing, until the database is rebuilt";
+    if (!c_.behind.empty()) return "nothing, until the database is rebuilt or that node is revoked";
     if (c_.open) {
         const std::string tail = c_.meta.run_state == RunState::running ? "" : ", then the run stands still";
-        return "step " + step + " is decided when its members have voted; checked again in " +
-               seconds(ms_between(c_.now, steps_.deadline())) + tail;
+        return next_of_plan(step) + tail;
     }
     switch (c_.meta.run_state) {
-        case RunState::created: return "the run has not been started";
-        case RunState::paused: return "the run is paused";
-        case RunState::stopped: return "the run has ended: " + c_.meta.end_reason;
+        case RunState::created: return "nothing, until the run is started: skerry run start " + c_.manifest.name;
+        case RunState::paused: return "nothing, until the run goes on: skerry run start " + c_.manifest.name;
+        case RunState::stopped: return "nothing: the run has ended: " + c_.meta.end_reason;
         default: break;
     }
     if (!c_.round_running) return "the round begins when enough nodes are here";
+    if (!c_.tied.empty()) return "step " + step + " goes on when one of the two is revoked or agrees";
     const auto left = ms_between(c_.now, steps_.deadline());
     if (left > 0) return "step " + step + " closes when all are ready, or with two thirds of them in " + seconds(left);
-    return "step " + step + " closes as soon as enough nodes are ready";
+    return "step " + step + " closes as soon as two thirds are ready";
+}
+
+std::string OrdersDesk::next_of_plan(const std::string& step) const {
+    const auto left = ms_between(c_.now, steps_.deadline());
+    const std::string attempt = std::to_string(c_.open->row.attempt.value);
+    if (c_.hold_reason.empty())
+        return "step " + step + " is decided when its members have voted; attempt " + attempt +
+               " is replaced if it is not done in " + seconds(left);
+    return "step " + step + " goes on when a missing member returns or another plan is possible";
 }
 
 // ---------------------------------------------------------------------------------------------- status
@@ -217,6 +258,9 @@ NodeStatus OrdersDesk::status_of(const Node& node) const {
         const LeaseRow& lease = *c_.ledger.find(id);
         s.leased_sequences += lease.hi - lease.done;
     }
+    s.collect = steps_.estimate(StepPhase::collect, node.row.node);
+    s.exchange = steps_.estimate(StepPhase::exchange, node.row.node);
+    s.votes = steps_.estimate(StepPhase::votes, node.row.node);
     if (!node.report) return s;
     const Report& r = *node.report;
     s.paused = r.paused;
@@ -243,11 +287,8 @@ RunStatus OrdersDesk::status(Mono now) const {
     s.epoch = c_.meta.epoch;
     s.head = c_.head;
     s.h_head = c_.h_head;
-    const bool stuck = !c_.hold_reason.empty();
-    static constexpr const char* kStates[] = {"", "created", "running", "paused", "stopped"};
-    s.phase = !c_.behind.empty() ? "behind" : stuck ? "hold" : c_.open ? "open" : "collect";
-    if (c_.meta.run_state != RunState::running && !c_.open && c_.behind.empty())
-        s.phase = kStates[static_cast<int>(c_.meta.run_state)];
+    s.phase = phase();
+    s.phase_ms = s.phase == run_phase_ ? ms_between(run_phase_since_, c_.now) : 0;
     if (c_.open) {
         s.attempt = c_.open->row.attempt;
         s.participants = static_cast<std::uint32_t>(c_.open->plan.participants.size());
@@ -263,6 +304,9 @@ RunStatus OrdersDesk::status(Mono now) const {
     s.loss = c_.last_loss;
     s.round_remaining_ms = round_remaining_ms();
     s.round_ms = ms_between(c_.round_started, c_.now);
+    if (c_.open || c_.round_running) s.deadline_remaining_ms = ms_between(c_.now, steps_.deadline());
+    s.exchange_prediction = steps_.exchange_prediction();
+    if (c_.open) s.attempt_deadline = steps_.attempt_patience();
     s.min_nodes = c_.manifest.min_nodes;
     s.durable_copies = c_.manifest.durable_copies;
     s.hold_reason = c_.hold_reason;

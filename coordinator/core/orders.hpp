@@ -28,12 +28,19 @@ class OrdersDesk {
     std::vector<WaitingFor> waiting_for() const;
     std::string phase_of(const Node& node) const;
     std::string next_text() const;
+    std::string next_of_plan(const std::string& step) const;
+    const char* phase() const;
+    bool owes_snapshot(const Node& node) const;
+    /// Whether the run, or the end of the run, waits for it.
+    bool blocks(const Node& node) const;
     NodeStatus status_of(const Node& node) const;
     std::uint64_t round_remaining_ms() const;
 
     Context& c_;
     const Membership& membership_;
     const StepMachine& steps_;
+    std::string run_phase_;
+    Mono run_phase_since_{};
 };
 
 }  // namespace skerry::coordinator

@@ -15,12 +15,15 @@ namespace {
 constexpr Millis kBlameWait{2000};
 /// A silent member blocks for certain when nothing moved for so long.
 constexpr Millis kStillWait{750};
+/// Nodes named in a reason.
+constexpr std::size_t kNamed = 3;
 }  // namespace
 
 void StepMachine::started() {
     if (!c_.open) return;
     c_.open->opened = c_.now;
     c_.open->grew = c_.now;
+    c_.open->patience = patience_of(c_.open->plan);
 }
 
 void StepMachine::evaluate() {
@@ -30,6 +33,7 @@ void StepMachine::evaluate() {
                          " knows: rebuild it, or revoke that node";
         return;
     }
+    time_ready();
     if (c_.open) exchange();
     if (!c_.open && c_.meta.run_state == RunState::running) collect();
 }
@@ -75,6 +79,7 @@ void StepMachine::collect() {
     }
     if (!c_.round_running) {
         c_.round_running = true;
+        timed_.clear();
         c_.begin_round();
     }
     if (!c_.tied.empty()) {
@@ -101,18 +106,6 @@ bool StepMachine::may_close(const std::vector<NodeId>& ready) const {
         if (!c_.silent(node) && !is_ready(node)) all = false;
     }
     return all || (c_.now >= deadline() && 3 * ready.size() >= 2 * wanted);
-}
-
-Mono StepMachine::deadline() const {
-    if (!c_.open) return c_.round_started + c_.round_length() * (100 + c_.config.grace_percent) / 100;
-    const Millis d = attempt_patience();
-    const Mono first = c_.open->opened + d;
-    return std::max(first, std::min(c_.open->grew + d / 4, c_.open->opened + 4 * d));
-}
-
-Millis StepMachine::attempt_patience() const {
-    const auto attempt = c_.open ? c_.open->row.attempt.value : 1U;
-    return c_.config.exchange_deadline * (std::uint64_t{1} << std::min(attempt - 1, 6U));
 }
 
 // ------------------------------------------------------------------------------------------------ plan
@@ -206,6 +199,7 @@ void StepMachine::open_plan(Plan plan) {
     open.row.body = to_bytes(plan);
     open.row.digest = body_digest(open.row.body);
     open.opened = open.grew = c_.now;
+    open.patience = patience_of(plan);
     c_.last_attempt = plan.attempt;
     c_.note(false, "plan", {{"step", std::to_string(plan.step.value)},
                             {"attempt", std::to_string(plan.attempt.value)},
@@ -242,6 +236,7 @@ void StepMachine::report(const Node& node, const Report& report) {
             open.have[id] = have;
             open.grew = c_.now;
         }
+        time_exchange(id, report);
         for (const NodeId& maker : x.gone)
             if (const Participant* p = open.participant(maker)) gone_.insert(p->contribution);
         for (const StalledEdge& edge : x.stalled) {
@@ -254,7 +249,8 @@ void StepMachine::report(const Node& node, const Report& report) {
     if (mine->checked_vote && mine->checked_vote->first == *report.prepared) return;
     const bool valid = c_.signing.verify_vote(node.row.key, h_for(report.prepared->root), report.prepared->signature);
     mine->checked_vote.emplace(*report.prepared, valid);
-    if (!valid) c_.note(true, "bad_vote", {{"node", id.short_hex()}});
+    if (valid) open.voted.try_emplace(id, c_.now);
+    else c_.note(true, "bad_vote", {{"node", id.short_hex()}});
 }
 
 void StepMachine::node_restarted(const NodeId& node) {
@@ -307,7 +303,7 @@ void StepMachine::exchange() {
                          " could write the entry to disk";
         return;
     }
-    if (blocked_by_silence(votes)) return replace(c_.label(votes.missing.front()) + " is silent", member_gone());
+    if (blocked_by_silence(votes)) return replace(silent_of(votes.missing), member_gone());
     if (c_.now >= deadline()) return replace("the exchange took too long", member_gone());
 }
 
@@ -330,6 +326,17 @@ std::string StepMachine::lost_cause() const {
 bool StepMachine::member_gone() const {
     const auto& members = c_.open->plan.members;
     return std::any_of(members.begin(), members.end(), [&](const NodeId& id) { return !c_.nodes.at(id).current(); });
+}
+
+std::string StepMachine::silent_of(const std::vector<NodeId>& missing) const {
+    std::string names;
+    std::size_t count = 0;
+    for (const NodeId& id : missing) {
+        if (c_.here(c_.nodes.at(id))) continue;
+        if (count++ < kNamed) names += (names.empty() ? "" : ", ") + c_.label(id);
+    }
+    if (count > kNamed) names += " and " + std::to_string(count - kNamed) + " more";
+    return names + (count > 1 ? " are silent" : " is silent");
 }
 
 bool StepMachine::blocked_by_silence(const Votes& votes) const {
@@ -357,9 +364,10 @@ bool StepMachine::may_commit(const Votes& votes) {
         return false;
     }
     if (!open.quorum_since) open.quorum_since = c_.now;
-    const bool nobody_to_wait_for = std::all_of(votes.missing.begin(), votes.missing.end(),
-                                                [&](const NodeId& id) { return !c_.here(c_.nodes.at(id)); });
-    return nobody_to_wait_for || c_.now - *open.quorum_since >= c_.config.vote_deadline || !lost_cause().empty();
+    const bool nobody_to_wait_for = std::none_of(votes.missing.begin(), votes.missing.end(), [&](const NodeId& id) {
+        return c_.here(c_.nodes.at(id)) && c_.now - *open.quorum_since < deadlines_.votes(id);
+    });
+    return nobody_to_wait_for || !lost_cause().empty();
 }
 
 void StepMachine::replace(const std::string& reason, bool withdraw_if_impossible) {

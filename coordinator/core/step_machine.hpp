@@ -2,6 +2,7 @@
 // The open step: collect, plan, exchange, vote, decide.
 
 #include "coordinator/core/context.hpp"
+#include "coordinator/core/deadlines.hpp"
 
 namespace skerry::coordinator {
 
@@ -10,7 +11,8 @@ namespace skerry::coordinator {
 /// Reports do not bring again.
 class StepMachine {
   public:
-    explicit StepMachine(Context& context) : c_(context) {}
+    explicit StepMachine(Context& context)
+        : c_(context), deadlines_(context.config, context.round_length()) {}
 
     /// After the start of the process: the plan in force gets its full time again.
     void started();
@@ -34,6 +36,8 @@ class StepMachine {
     Millis attempt_patience() const;  ///< D of the attempt in force
     Mono deadline() const;            ///< of the plan in force, or of the collection with its grace
     bool bad_edge(const NodeId& a, const NodeId& b) const;
+    PhaseEstimate estimate(StepPhase phase, const NodeId& node) const;
+    Millis exchange_prediction() const { return deadlines_.prediction(load()); }
 
   private:
     struct Votes {
@@ -43,12 +47,21 @@ class StepMachine {
     };
 
     void collect();
+    void time_ready();
+    /// When the node is late: its own measured time and the grace.
+    Mono late_at(const NodeId& node) const;
     bool may_close(const std::vector<NodeId>& ready) const;
     std::vector<NodeId> ready_nodes() const;
     std::optional<Plan> make_plan() const;
     std::vector<NodeId> drop_cut_off(std::vector<NodeId> ready) const;
     std::vector<std::uint16_t> choose_owners(const Plan& plan) const;
     void open_plan(Plan plan);
+
+    /// Of the plan in force, or of one with all current nodes.
+    std::uint64_t load() const;
+    Millis patience_of(const Plan& plan) const;
+    void time_exchange(const NodeId& node, const Report& report);
+    void time_decision();
 
     void exchange();
     Votes count_votes();
@@ -62,6 +75,8 @@ class StepMachine {
     /// A member that can be in no result: revoked, or its contribution lost, bad or of a diverged node.
     std::string lost_cause() const;
     bool blocked_by_silence(const Votes& votes) const;
+    /// Who of them is not here, for people.
+    std::string silent_of(const std::vector<NodeId>& missing) const;
     bool member_gone() const;
     void replace(const std::string& reason, bool withdraw_if_impossible);
     void end_plan(PlanEnd end, const std::string& reason);
@@ -75,6 +90,9 @@ class StepMachine {
     std::map<NodeId, Step> excluded_;       ///< proven liars, and the step in which
     std::map<std::pair<NodeId, NodeId>, Step> edges_;  ///< bad ones (lower id first), and when last seen
     bool single_owner_ = false;             ///< after two roots for one plan
+    Deadlines deadlines_;
+    std::set<NodeId> timed_;     ///< READY of this round is noted
+    bool first_round_ = true;    ///< of this process: when it really began is not known
 };
 
 }  // namespace skerry::coordinator

@@ -15,6 +15,7 @@ namespace {
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
 constexpr std::size_t kMaxSettings = 64 * 1024;
+constexpr std::uint64_t kMostGrace = 100;
 constexpr auto kDialPatience = std::chrono::milliseconds(3000);
 const Error kStopping{Errc::bad_state, "the coordinator is stopping", ""};
 constexpr auto kStatusEvery = std::chrono::milliseconds(1000);
@@ -93,10 +94,17 @@ Result<CoreConfig> parse_run_settings(std::string_view text) {
     Json json = Json::parse(text, nullptr, false);
     if (!json.is_object()) return fail(Errc::config_invalid, "settings.json is no JSON object");
     for (const auto& [key, value] : json.items()) {
+        if (key == "grace_percent" && value.is_number_unsigned() && value.get<std::uint64_t>() <= kMostGrace) {
+            config.grace_percent = value.get<std::uint32_t>();
+            continue;
+        }
         if (!value.is_number_unsigned() || value.get<std::uint64_t>() == 0 || value.get<std::uint64_t>() > 1'000'000'000)
             return fail(Errc::config_invalid, "settings.json: '" + key + "': expected milliseconds");
         Millis ms(value.get<Millis::rep>());
         if (key == "exchange_deadline_ms") config.exchange_deadline = ms;
+        else if (key == "exchange_least_ms") config.exchange_least = ms;
+        else if (key == "exchange_most_ms") config.exchange_most = ms;
+        else if (key == "collect_most_ms") config.collect_most = ms;
         else if (key == "silent_after_ms") config.silent_after = ms;
         else if (key == "away_after_ms") config.away_after = ms;
         else if (key == "vote_deadline_ms") config.vote_deadline = ms;

@@ -34,7 +34,8 @@ struct FirstEvaluation {
 };
 
 /// What `run.toml` says about time; lies beside the journal, may be edited while the coordinator is down.
-/// JSON keys: exchange_deadline_ms, silent_after_ms, away_after_ms, vote_deadline_ms.
+/// JSON keys: exchange_deadline_ms, exchange_least_ms, exchange_most_ms, collect_most_ms, vote_deadline_ms,
+/// silent_after_ms, away_after_ms, grace_percent (0 to 100).
 Result<CoreConfig> parse_run_settings(std::string_view json);
 
 /// Belongs to the io thread; the journal to the store thread.

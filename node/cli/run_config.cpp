@@ -108,7 +108,12 @@ void read_sync(StrictToml& toml, Manifest& out, Json& settings) {
         sync.complain("durable_copies", "cannot be more than min_nodes, or a step could never be committed");
     out.max_carry = static_cast<std::uint32_t>(sync.integer("max_carry", 1, 0, 1));
     out.round_ms = milliseconds(sync, "round_deadline", Millis(60'000));
-    settings["exchange_deadline_ms"] = milliseconds(sync, "exchange_deadline", Millis(30'000));
+    const Millis exchange(milliseconds(sync, "exchange_deadline", Millis(30'000)));
+    settings["exchange_deadline_ms"] = exchange.count();
+    settings["exchange_least_ms"] = milliseconds(sync, "exchange_least", std::min(exchange, Millis(10'000)));
+    if (sync.has("exchange_most")) settings["exchange_most_ms"] = milliseconds(sync, "exchange_most", Millis(300'000));
+    if (sync.has("collect_most")) settings["collect_most_ms"] = milliseconds(sync, "collect_most", Millis(120'000));
+    settings["grace_percent"] = sync.integer("grace_percent", 10, 0, 100);
     settings["silent_after_ms"] = milliseconds(sync, "silent_after", Millis(5'000));
     settings["away_after_ms"] = milliseconds(sync, "away_after", Millis(120'000));
     settings["vote_deadline_ms"] = milliseconds(sync, "vote_deadline", Millis(5'000));

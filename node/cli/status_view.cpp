@@ -50,10 +50,14 @@ std::string heldout_text(const Json& status) {
 
 /// Who is waited for, or what holds the run.
 std::string waiting_text(const Json& status) {
-    if (!text(status, "hold_reason").empty()) return "HOLD: " + text(status, "hold_reason");
+    std::string hold;
+    if (!text(status, "hold_reason").empty()) {
+        hold = "HOLD: " + text(status, "hold_reason");
+        if (count(status, "phase_ms") > 0) hold += " (" + to_duration_text(Millis(count(status, "phase_ms"))) + ")";
+    }
     auto list = status.find("waiting_for");
-    if (list == status.end() || !list->is_array() || list->empty()) return "waiting for nobody";
-    std::string out = "waiting for ";
+    if (list == status.end() || !list->is_array() || list->empty()) return hold.empty() ? "waiting for nobody" : hold;
+    std::string out = hold + (hold.empty() ? "" : " · ") + "waiting for ";
     std::size_t shown = 0;
     for (const Json& one : *list) {
         if (shown == 3) {
@@ -118,7 +122,9 @@ std::vector<std::string> node_lines(const Json& status) {
     out.push_back(text(status, "name") + " · " + text(status, "phase") + " · run " + text(status, "run") + " · " + progress_text(status));
     out.push_back("trainer " + text(status, "trainer") + ", inner step " + std::to_string(count(status, "inner_step")) + " · " +
                   to_count_text(number(status, "tokens_per_s")) + " tokens/s · loss " + loss_text(status, "loss") + heldout_text(status));
-    out.push_back(waiting_text(status) + next_text(status));
+    if (!text(status, "waiting").empty())
+        out.push_back("waits for " + text(status, "waiting") + " (" + to_duration_text(Millis(count(status, "waiting_ms"))) + ")");
+    out.push_back("the run: " + waiting_text(status) + next_text(status));
     std::size_t peers = status.contains("peers") && status["peers"].is_array() ? status["peers"].size() : 0;
     out.push_back(traffic_text(status) + " · " + std::to_string(peers) + " peers · disk " + to_size_text(count(status, "disk_bytes")));
     if (!flag(status, "connected")) out.push_back("not connected to the coordinator " + text(status, "coordinator"));

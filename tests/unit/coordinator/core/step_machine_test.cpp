@@ -282,6 +282,96 @@ TEST_F(StepMachineTest, ASlowExchangeIsGivenTimeWhileItMoves) {
     EXPECT_EQ(rig.plan().attempt, Attempt{2});
 }
 
+TEST_F(StepMachineTest, EvenAnExchangeThatMovesEndsAfterFourDeadlines) {
+    all_ready();
+    for (std::uint32_t i = 0; i < 23; ++i) {
+        rig.pass(Millis(10'000), {&a, &b, &c});
+        ASSERT_EQ(rig.plan().attempt, Attempt{1}) << i;
+        progress(a, i + 1);
+    }
+    rig.pass(Millis(10'500), {&a, &b, &c});
+    EXPECT_EQ(rig.plan().attempt, Attempt{2});
+}
+
+TEST_F(StepMachineTest, TheDeadlineIsDoubledSixTimesAndNoMore) {
+    all_ready();
+    Millis waited{0};
+    for (std::uint32_t attempt = 1; attempt <= 8; ++attempt) {
+        ASSERT_EQ(rig.plan().attempt, Attempt{attempt});
+        EXPECT_EQ(rig.status().attempt_deadline, Millis(60'000) * (1 << std::min(attempt - 1, 6U)));
+        while (rig.plan().attempt == Attempt{attempt}) {
+            rig.pass(Millis(15'000), {&a, &b, &c});
+            waited += Millis(15'000);
+            ASSERT_LT(waited, Millis(20'000'000));
+        }
+    }
+}
+
+TEST_F(StepMachineTest, SeveralLostAtOnceAreReplacedInOneStep) {
+    FakeNode& d = rig.join("d");
+    FakeNode& e = rig.join("e");
+    rig.ready(d, 4);
+    rig.ready(e, 5);
+    all_ready();
+    ASSERT_EQ(plan_members().size(), 5U);
+    rig.drop(b);
+    rig.drop(d);
+    rig.drop(e);
+    rig.pass(Millis(1250), {&a, &c});
+    EXPECT_EQ(rig.plan().attempt, Attempt{2});
+    EXPECT_EQ(plan_members(), (std::vector<NodeId>{a.id, c.id}));
+    rig.vote(a, 9);
+    rig.vote(c, 9);
+    EXPECT_EQ(rig.status().head, Step{1});
+}
+
+TEST_F(StepMachineTest, ALateNodeIsLeftOutBeforeTheReductionAndNeverInItsMiddle) {
+    all_ready();
+    const auto plan = rig.image().plan->digest;
+    progress(a, 3);
+    // It is slow, and its word still comes: the plan stays with all three until the deadline of the exchange.
+    rig.pass(Millis(55'000), {&a, &b, &c});
+    EXPECT_EQ(rig.image().plan->digest, plan);
+    EXPECT_EQ(rig.plan().participants.size(), 3U);
+}
+
+TEST_F(StepMachineTest, NobodyWithoutABadEdgeMeansThatAllOwnAndRelay) {
+    a.report.unreachable = {b.id};
+    b.report.unreachable = {c.id};
+    rig.report(a);
+    rig.report(b);
+    all_ready();
+    const Plan plan = rig.plan();
+    ASSERT_EQ(plan.members.size(), 2U) << "b has bad edges to both others";
+    EXPECT_EQ(plan.members, (std::vector<NodeId>{a.id, c.id}));
+}
+
+TEST_F(StepMachineTest, ANodeThatWasAwayIsCaughtUpBeforeItCounts) {
+    rig.drop(c);
+    rig.pass(Millis(121'000), {&a, &b});
+    EXPECT_EQ(rig.node_status(c).state, NodeState::away);
+    rig.ready(a, 1);
+    rig.ready(b, 2);
+    rig.vote(a, 9);
+    rig.vote(b, 9);
+    rig.apply(a);
+    rig.apply(b);
+    rig.ready(a, 3);
+    rig.ready(b, 4);
+    rig.vote(a, 10);
+    rig.vote(b, 10);
+    rig.hello(c);
+    EXPECT_EQ(rig.node_status(c).state, NodeState::joining);
+    ASSERT_TRUE(c.orders);
+    EXPECT_EQ(c.orders->holders.size(), 2U) << "it is told who has the entries";
+    rig.apply(a);
+    rig.apply(b);
+    rig.apply(c);
+    EXPECT_EQ(rig.node_status(c).state, NodeState::current);
+    all_ready();
+    EXPECT_EQ(plan_members().size(), 3U);
+}
+
 TEST_F(StepMachineTest, AttemptsWaitLongerAndLonger) {
     all_ready();
     rig.pass(Millis(60'250), {&a, &b, &c});

@@ -94,10 +94,19 @@ TEST(StatusView, SaysWhoIsWaitedForAndWhatComesNext) {
     for (const char* part : {"step 12", "50.0 %", "48.0 k tokens/s", "2 min 5 s left", "node-2 (ready, 310 ms)", "close the round", "1.00 MiB"})
         EXPECT_NE(line.find(part), std::string::npos) << part << " in " << line;
     status["hold_reason"] = "two nodes are needed";
-    EXPECT_NE(to_line(status).find("HOLD: two nodes are needed"), std::string::npos);
+    status["phase_ms"] = 65000;
+    EXPECT_NE(to_line(status).find("HOLD: two nodes are needed (1 min 5 s) · waiting for node-2"), std::string::npos) << to_line(status);
     EXPECT_FALSE(is_over(status));
     status["state"] = "finished";
     EXPECT_TRUE(is_over(status));
+}
+
+TEST(StatusView, ANodeSaysWhatItWaitsForItself) {
+    Json status{{"schema", "skerry.node-status/1"}, {"name", "kestrel"}, {"phase", "work"}, {"waiting", "the trainer: inner step 7"}, {"waiting_ms", 4100},
+                {"next", "step 3 closes when all are ready"}, {"connected", true}};
+    auto line = to_line(status);
+    EXPECT_NE(line.find("waits for the trainer: inner step 7 (4 s)"), std::string::npos) << line;
+    EXPECT_NE(line.find("next: step 3 closes"), std::string::npos) << line;
 }
 
 TEST(StatusView, UnderstandsDocumentsThatLackEverything) {

@@ -97,7 +97,24 @@ TEST_F(RunConfigTest, MakesAManifestThatTheCoordinatorAccepts) {
     EXPECT_EQ(train->warmup_tokens, 100'000U);
     EXPECT_EQ(train->decay_tokens, 200'000U);
     EXPECT_EQ(train->seq, 32U);
-    EXPECT_EQ(nlohmann::json::parse(draft->settings)["exchange_deadline_ms"], 4000);
+    auto settings = nlohmann::json::parse(draft->settings);
+    EXPECT_EQ(settings["exchange_deadline_ms"], 4000);
+    EXPECT_EQ(settings["exchange_least_ms"], 4000) << "never above the deadline before there is a measurement";
+    EXPECT_EQ(settings["grace_percent"], 10);
+    EXPECT_FALSE(settings.contains("exchange_most_ms"));
+}
+
+TEST_F(RunConfigTest, TakesTheBoundsOfTheDeadlines) {
+    auto draft = load(with("exchange_deadline = \"4s\"", "exchange_deadline = \"40s\"\nexchange_least = \"2s\"\nexchange_most = \"3min\"\n"
+                                                       "collect_most = \"9s\"\ngrace_percent = 25\nvote_deadline = \"7s\""));
+    ASSERT_TRUE(draft) << draft.error().detail;
+    auto settings = nlohmann::json::parse(draft->settings);
+    EXPECT_EQ(settings["exchange_least_ms"], 2000);
+    EXPECT_EQ(settings["exchange_most_ms"], 180'000);
+    EXPECT_EQ(settings["collect_most_ms"], 9000);
+    EXPECT_EQ(settings["grace_percent"], 25);
+    EXPECT_EQ(settings["vote_deadline_ms"], 7000);
+    EXPECT_FALSE(load(with("exchange_deadline = \"4s\"", "grace_percent = 101")));
 }
 
 TEST_F(RunConfigTest, SaysLineAndKeyOfAMistake) {
