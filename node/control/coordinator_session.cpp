@@ -108,7 +108,8 @@ void CoordinatorSession::redial(std::string reason) {
 
 std::chrono::milliseconds CoordinatorSession::next_pause() {
     static thread_local std::minstd_rand random{std::random_device{}()};
-    auto whole = std::min(config_.backoff_most, config_.backoff_first * (1 << std::min(failures_, 10U)));
+    const auto most = failures_ < config_.soon_dials ? std::min(config_.backoff_soon, config_.backoff_most) : config_.backoff_most;
+    const auto whole = std::min(most, config_.backoff_first * (1 << std::min(failures_, 10U)));
     ++failures_;
     std::uniform_int_distribution<std::int64_t> draw(whole.count() / 2, whole.count());
     return std::chrono::milliseconds(draw(random));

@@ -29,8 +29,12 @@ struct CoordinatorPeer {
 struct CoordinatorSessionConfig {
     std::chrono::milliseconds dial_patience{5000};     ///< name, TCP and TLS together
     std::chrono::milliseconds silence_patience{10000}; ///< the coordinator sends Orders every second
-    std::chrono::milliseconds backoff_first{200};      ///< doubled up to backoff_most; each drawn from its upper half
+    /// Pauses are doubled; the first `soon_dials` of them stay short, for a coordinator that restarts. Each is drawn
+    /// from its upper half.
+    std::chrono::milliseconds backoff_first{100};
+    std::chrono::milliseconds backoff_soon{500};
     std::chrono::milliseconds backoff_most{5000};
+    unsigned soon_dials = 60;
     std::size_t outbox_messages = 256;                 ///< a queued Report is replaced by a newer one
 };
 

@@ -15,6 +15,7 @@ namespace {
 struct Armed {
     std::string name;
     std::atomic<long> left{1};
+    bool stop = false;  ///< SIGSTOP instead of SIGKILL
 };
 
 // Parsed once, before the first failpoint returns; the list never changes after that.
@@ -27,9 +28,13 @@ std::deque<Armed>& armed() {
             auto comma = rest.find(',');
             auto item = rest.substr(0, comma);
             rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
+            constexpr std::string_view kStop = ":stop";
+            const bool stop = item.ends_with(kStop);
+            if (stop) item.remove_suffix(kStop.size());
             auto colon = item.find(':');
             auto& entry = out.emplace_back();
             entry.name = std::string(item.substr(0, colon));
+            entry.stop = stop;
             if (colon == std::string_view::npos) continue;
             auto digits = item.substr(colon + 1);
             long count = 1;
@@ -46,7 +51,10 @@ std::deque<Armed>& armed() {
 void failpoint(std::string_view name) {
     for (Armed& entry : armed()) {
         if (entry.name != name) continue;
-        if (entry.left.fetch_sub(1) == 1) {
+        if (entry.left.fetch_sub(1) != 1) continue;
+        if (entry.stop) {
+            ::kill(::getpid(), SIGSTOP);
+        } else {
             ::kill(::getpid(), SIGKILL);
             ::pause();
         }
