@@ -135,6 +135,32 @@ def broken_links():
     return f"{links} scenarios with links, {disks} with full disks" + (": " + "; ".join(values + more) if values + more else "")
 
 
+# --- when something dies -----------------------------------------------------------------------------------
+
+
+def survivors():
+    count, values = python_tests("process", ["test_survivors.Survivors"])
+    more, cut = python_tests("reef", ["test_cut.Cut"])
+    return f"{count + more} scenarios: " + "; ".join(values + cut)
+
+
+def coordinator_restart():
+    _, values = python_tests("process", ["test_restart.CoordinatorRestart"])
+    return said(values, "within the bar")
+
+
+def goodput():
+    done = run([sys.executable, ROOT / "tests" / "bench" / "goodput.py", "--json"], "goodput", 1500)
+    try:
+        r = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        raise Failed(f"exit status {done.returncode}: {(done.stderr.strip() or 'no output').splitlines()[-1]}") from None
+    value = (f"{r['goodput']:.1%} of clean over {r['steps']} steps with {r['failures']} kills ({r['tokens_per_s_failing']:.0f} of "
+             f"{r['tokens_per_s_clean']:.0f} tokens/s), a step {r['step_s_failing']:.1f} s, clean {r['step_s_clean']:.1f} s")
+    need(r["goodput"] >= 0.80, value)
+    return value
+
+
 ITEMS = [
     Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
     Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
@@ -154,4 +180,7 @@ ITEMS = [
     Item(20, "trainers that die, hang or compute nonsense", "inner steps since the last save, no more; no NaN leaves a node; equal to the save's continuation bit for bit",
          local_progress),
     Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
+    Item(17, "survivors of kill, freeze and cut", "another plan within 1 s and a commit within 2 s of detection, no inner step lost, back in two rounds", survivors),
+    Item(18, "coordinator killed and restarted", "answers within 2 s, one step later as fast as before", coordinator_restart),
+    Item(19, "goodput, one node killed in every step", ">= 80 % of clean: 4 nodes, 16 M elements, rounds of 10 s", goodput),
 ]
