@@ -29,7 +29,7 @@ class SurvivorsTest(ProcessTest):
 
     def settings(self):
         return {"local_steps": self.local_steps, "round_deadline": "8s", "exchange_deadline": "10s",
-                "silent_after": f"{self.silent_after}s", "away_after": "60s"}
+                "silent_after": f"{self.silent_after:.0f}s", "away_after": "60s"}
 
     def trainer_env(self, name):
         """Slow steps, and a count of them."""
