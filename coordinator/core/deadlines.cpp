@@ -67,7 +67,9 @@ Millis Deadlines::within(StepPhase phase, const NodeId& node, std::uint64_t load
     return bounds(phase, load).clamp(known && known->enough() ? known->estimate() : untried);
 }
 
-Millis Deadlines::collect(const NodeId& node) const { return within(StepPhase::collect, node, 0, round_); }
+Millis Deadlines::collect(const NodeId& node) const {
+    return within(StepPhase::collect, node, 0, kUntriedPredictions * round_);
+}
 
 Millis Deadlines::exchange(const NodeId& node, std::uint64_t load) const {
     return within(StepPhase::exchange, node, load, kUntriedPredictions * prediction(load));

@@ -83,7 +83,7 @@ TEST_F(StatusTest, CollectNamesWhoIsNotReadyAndWhatItDoes) {
 TEST_F(StatusTest, CollectPastItsDeadlineHoldsAndNamesTheLate) {
     start();
     rig.ready(a, 1);
-    wait(12'000);
+    wait(23'000);
     EXPECT_EQ(rig.status().hold_reason, "the round is over, 1 of 3 nodes are ready");
     expect("hold", "b train, c train", "closes as soon as two thirds are ready");
 }

@@ -9,8 +9,15 @@
 namespace skerry::test {
 namespace {
 
+/// A node that nobody has measured is waited for no longer than one that is always in time.
+co::CoreConfig impatient() {
+    co::CoreConfig config;
+    config.collect_most = Millis(1);
+    return config;
+}
+
 struct StepMachineTest : testing::Test {
-    Rig rig;
+    Rig rig{small_manifest(), impatient()};
     FakeNode& a = rig.join("a");
     FakeNode& b = rig.join("b");
     FakeNode& c = rig.join("c");
