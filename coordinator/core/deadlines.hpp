@@ -45,7 +45,6 @@ class Deadlines {
     void add(StepPhase phase, const NodeId& node, Millis sample) { times_[node][index(phase)].add(sample); }
     /// A decided plan: `slowest` is the time its slowest member took for `load` pieces.
     void add_transfer(std::uint64_t load, Millis slowest);
-    void forget(const NodeId& node) { times_.erase(node); }
 
     /// From the beginning of the round until the node is READY; a tenth of grace comes on top.
     Millis collect(const NodeId& node) const;

@@ -141,8 +141,6 @@ TEST_F(DeadlinesTest, NodesAndPhasesAreMeasuredApart) {
     EXPECT_EQ(deadlines->status(StepPhase::exchange, node(1), 100).samples, 5U);
     EXPECT_EQ(deadlines->status(StepPhase::exchange, node(2), 100).samples, 1U);
     EXPECT_EQ(deadlines->status(StepPhase::votes, node(1), 100).samples, 0U);
-    deadlines->forget(node(1));
-    EXPECT_EQ(deadlines->status(StepPhase::exchange, node(1), 100).samples, 0U);
 }
 
 TEST_F(DeadlinesTest, TheLoadIsThatOfTheBusiestMember) {
