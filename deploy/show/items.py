@@ -177,10 +177,10 @@ ITEMS = [
     Item(15, "crash, full disk and failed sync at every disk operation of the coordinator", "every kind of transition; whole or absent, nothing acknowledged lost",
          disk_operations),
     Item(16, "300 random kill -9, half of them the coordinator", "under 30 minutes; digests, chain and books compared after each: 0 lost, 0 twice", chaos),
-    Item(20, "trainers that die, hang or compute nonsense", "inner steps since the last save, no more; no NaN leaves a node; equal to the save's continuation bit for bit",
-         local_progress),
-    Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
     Item(17, "survivors of kill, freeze and cut", "another plan within 1 s and a commit within 2 s of detection, no inner step lost, back in two rounds", survivors),
     Item(18, "coordinator killed and restarted", "answers within 2 s, one step later as fast as before", coordinator_restart),
     Item(19, "goodput, one node killed in every step", ">= 80 % of clean: 4 nodes, 16 M elements, rounds of 10 s", goodput),
+    Item(20, "trainers that die, hang or compute nonsense", "inner steps since the last save, no more; no NaN leaves a node; equal to the save's continuation bit for bit",
+         local_progress),
+    Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
 ]
