@@ -146,6 +146,7 @@ void Admission::fresh_process(Node& node, const HelloReceived& event) {
     node.row.incarnation =
         std::max(node.row.incarnation, std::min(event.hello.incarnation_on_disk, kMaxClaimed)).next();
     node.row.boot = event.hello.boot;
+    node.restarted = c_.now;
     node.report.reset();
     node.checked_vote.reset();
     node.leaving = false;

@@ -30,6 +30,7 @@ struct Node {
     };
     std::optional<Reload> reload;
     Mono joining_since{};
+    Mono restarted{};              ///< when this process of its was admitted; zero: before ours
     std::string phase;
     Mono phase_since{};
     std::optional<std::pair<PreparedState, bool>> checked_vote;  ///< signature checks are dear

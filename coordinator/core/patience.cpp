@@ -17,15 +17,19 @@ void StepMachine::time_ready() {
     }
 }
 
-Mono StepMachine::late_at(const NodeId& node) const {
-    return c_.round_started + deadlines_.collect(node) * (100 + c_.config.grace_percent) / 100;
+Mono StepMachine::late_at(const Node& node) const {
+    // One that came in the middle of the round is not worth more than the rest of it: it gives what it has by then, or
+    // goes on into the next round.
+    const bool came = std::max(node.restarted, node.joining_since) > c_.round_started;
+    const Millis time = came ? c_.round_length() : deadlines_.collect(node.row.node);
+    return c_.round_started + time * (100 + c_.config.grace_percent) / 100;
 }
 
 Mono StepMachine::deadline() const {
     if (!c_.open) {
         Mono last = c_.round_started + c_.round_length() * (100 + c_.config.grace_percent) / 100;
         for (const auto& [id, node] : c_.nodes)
-            if (c_.here(node) && !is_ready(node)) last = std::max(last, late_at(id));
+            if (c_.here(node) && !is_ready(node)) last = std::max(last, late_at(node));
         return last;
     }
     const Millis d = attempt_patience();

@@ -49,7 +49,7 @@ class StepMachine {
     void collect();
     void time_ready();
     /// When the node is late: its own measured time and the grace.
-    Mono late_at(const NodeId& node) const;
+    Mono late_at(const Node& node) const;
     bool may_close(const std::vector<NodeId>& ready) const;
     std::vector<NodeId> ready_nodes() const;
     std::optional<Plan> make_plan() const;

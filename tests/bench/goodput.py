@@ -19,7 +19,6 @@ import random
 import shutil
 import sys
 import tempfile
-import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -32,32 +31,34 @@ from local_cluster import Cluster, wait_until  # noqa: E402
 MODELS = {"16M": {"hidden": 512, "inner": 1408, "layers": 5}, "1M": {"hidden": 128, "inner": 352, "layers": 5}}
 
 
-class Failures(threading.Thread):
-    """Kills one node at a drawn moment of each step, and starts it again."""
+class Failures:
+    """Kills one node at a drawn moment of each step, and starts it again. Polled from the main thread: a program ends
+    with the thread that started it."""
 
     def __init__(self, nodes, env, rng, restart_after):
-        super().__init__(daemon=True)
         self.nodes, self.env, self.rng, self.restart_after = nodes, env, rng, restart_after
-        self.due, self.count, self.stopping, self.error = None, 0, False, None
+        self.due, self.down, self.count = None, [], 0
 
     def step_began(self, usual):
         self.due = time.monotonic() + self.rng.uniform(0, 0.95 * usual)
 
-    def run(self):
-        try:
-            while not self.stopping:
-                due = self.due
-                if due is None or time.monotonic() < due:
-                    time.sleep(0.02)
-                    continue
-                self.due = None
-                victim = self.rng.choice(self.nodes)
-                victim.kill()
-                self.count += 1
-                time.sleep(self.restart_after)
-                victim.start(env=self.env)
-        except Exception as error:  # seen by the main thread
-            self.error = error
+    def poll(self):
+        now = time.monotonic()
+        for back, victim in [one for one in self.down if one[0] <= now]:
+            victim.start(env=self.env)
+            self.down.remove((back, victim))
+        if self.due is None or now < self.due:
+            return
+        self.due = None
+        victim = self.rng.choice([node for node in self.nodes if node.alive()])
+        victim.kill()
+        self.count += 1
+        self.down.append((time.monotonic() + self.restart_after, victim))
+
+    def finish(self):
+        while self.down:
+            self.poll()
+            time.sleep(0.02)
 
 
 class Bench:
@@ -95,13 +96,15 @@ class Bench:
         status = self.cluster.coordinator.status()
         return status and sum(node["state"] == "current" for node in status["nodes"]) == self.options.nodes
 
-    def next_commit(self, head, patience=180):
+    def next_commit(self, head, failures=None, patience=180):
         """(time, status) when a later step than `head` is decided."""
         end = time.monotonic() + patience
         while True:
             status = self.cluster.coordinator.status()
             if status and status["head"] > head:
                 return time.monotonic(), status
+            if failures:
+                failures.poll()
             if time.monotonic() > end:
                 raise SystemExit(f"no step in {patience} s: {json.dumps(status)}")
             time.sleep(0.05)
@@ -111,16 +114,14 @@ class Bench:
         at, status = self.next_commit(self.head)
         if failures:
             failures.step_began(self.usual)
-        at, status = self.next_commit(status["head"])
+        at, status = self.next_commit(status["head"], failures)
         first, first_at, before = status, at, failures.count if failures else 0
         last = first["head"]
         while last < first["head"] + self.options.steps:
             if failures:
-                if failures.error:
-                    raise failures.error
                 failures.step_began(self.usual)
             begun = at
-            at, status = self.next_commit(last)
+            at, status = self.next_commit(last, failures)
             if not failures:
                 self.usual = (at - begun) / (status["head"] - last)
             last = status["head"]
@@ -136,12 +137,9 @@ class Bench:
         for cycle in range(self.options.cycles):
             for failing in (False, True):
                 failures = Failures(list(self.cluster.nodes.values()), self.env, self.rng, self.options.restart_after) if failing else None
-                if failures:
-                    failures.start()
                 part = self.segment(failures)
                 if failures:
-                    failures.stopping = True
-                    failures.join(30)
+                    failures.finish()
                 for key, value in part.items():
                     sums[failing][key] = sums[failing].get(key, 0) + value
                 if self.options.verbose:

@@ -228,6 +228,24 @@ TEST_F(MeasuredSteps, ANodeThatUsuallyNeedsLongerThanTheRoundGetsItsTime) {
     EXPECT_EQ(rig.plan().members.size(), 2U);
 }
 
+TEST_F(MeasuredSteps, AProcessThatBeganInThisRoundIsNotWaitedForBeyondIt) {
+    step(1000, 500);
+    for (int i = 0; i < 5; ++i) step(14'000, 500);
+    ASSERT_GT(rig.node_status(c).collect.deadline, Millis(13'000));
+    rig.ready(a, 900);
+    rig.ready(b, 901);
+    wait(3000);
+    c.boot.bytes[1] = 9;  // killed and started again
+    c.in_memory = {};
+    rig.hello(c);
+    c.report.ready.reset();
+    wait(7500);
+    EXPECT_FALSE(rig.has_plan());
+    wait(1000);
+    ASSERT_TRUE(rig.has_plan());
+    EXPECT_EQ(rig.plan().members.size(), 2U);
+}
+
 TEST_F(MeasuredSteps, ALateReadyIsMeasuredWhileTheOthersExchange) {
     for (int i = 0; i < 6; ++i) step(1000, 500);
     ASSERT_EQ(rig.node_status(c).collect.deadline, Millis(10'000));
