@@ -67,8 +67,15 @@ void Asker::on_later(const NodeId& from, const Later& message) {
     for (PieceIndex piece : message.pieces) {
         auto at = items_.find({message.object, piece});
         if (at == items_.end() || at->second.giver != from || at->second.verifying) continue;
-        at->second.later = true;
-        at->second.asked_at = context_.now;
+        Item& item = at->second;
+        if (item.want.maker.is_zero()) {
+            // Of the past: this giver is behind, too, another one has it. Nobody makes it anew, so nothing is sent twice.
+            release(item);
+            item.shunned[from] = context_.now + context_.config.later_again;
+            continue;
+        }
+        item.later = true;
+        item.asked_at = context_.now;
     }
     on_progress(from);
 }

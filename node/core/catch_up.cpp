@@ -87,11 +87,12 @@ std::uint64_t CatchUp::entry_bytes() const {
     return sum;
 }
 
-std::vector<NodeId> CatchUp::entry_holders(Step step) const {
+std::vector<NodeId> CatchUp::entry_holders(Step step, PieceIndex place) const {
     std::vector<NodeId> out;
     for (const Holder& holder : context_.orders.holders)
         if (holder.oldest_entry <= step && step < holder.head) out.push_back(holder.node);
-    // What Orders say is a second old: the others may have it by now.
+    rotate(out, place.value);
+    // What Orders say is a second old: the others may have it by now. They come last: most are behind themselves.
     for (const NodeId& peer : roster_.connected())
         if (std::find(out.begin(), out.end(), peer) == out.end()) out.push_back(peer);
     return out;
@@ -99,10 +100,11 @@ std::vector<NodeId> CatchUp::entry_holders(Step step) const {
 
 // -------------------------------------------------------------------------------------------- snapshots
 
-std::vector<NodeId> CatchUp::snapshot_holders(Step step) const {
+std::vector<NodeId> CatchUp::snapshot_holders(Step step, PieceIndex place) const {
     std::vector<NodeId> out;
     for (const Holder& holder : context_.orders.holders)
         if (holds(holder, step) && holder.node != context_.self()) out.push_back(holder.node);
+    rotate(out, place.value);
     return out;
 }
 
@@ -206,9 +208,7 @@ std::vector<NodeId> CatchUp::sources(const Want& want) const {
     const bool of_snapshot = snapshot_ && want.object.kind == ObjectKind::block &&
                              want.object.step == snapshot_->what.step && want.purpose != ChunkPurpose::plan_body &&
                              !(entry_ && want.object.id == entry_->root);
-    auto out = of_snapshot ? snapshot_holders(want.object.step) : entry_holders(want.object.step);
-    rotate(out, want.place.value);
-    return out;
+    return of_snapshot ? snapshot_holders(want.object.step, want.place) : entry_holders(want.object.step, want.place);
 }
 
 }  // namespace skerry::node

@@ -39,7 +39,7 @@ class CatchUp {
     void on_fetched(const Fetched& fetched);
     /// Of whom an entry's or a snapshot's parts may be asked.
     std::vector<NodeId> sources(const Want& want) const;
-    std::vector<NodeId> entry_holders(Step step) const;
+    std::vector<NodeId> entry_holders(Step step, PieceIndex place = {}) const;
 
   private:
     struct Entry {
@@ -69,7 +69,7 @@ class CatchUp {
     /// The list of one leaf is the root itself; asked for as a block that hash would mean the piece.
     bool one_piece() const { return context_.grid.count() == 1; }
     void want_floats(const std::vector<Digest>& leaves, ChunkPurpose purpose);
-    std::vector<NodeId> snapshot_holders(Step step) const;
+    std::vector<NodeId> snapshot_holders(Step step, PieceIndex place = {}) const;
     std::uint64_t entry_bytes() const;
 
     Context& context_;
