@@ -117,6 +117,23 @@ std::vector<std::string> run_lines(const Json& status) {
     return out;
 }
 
+/// What a kill would cost now, and why there is no trainer if there should be one.
+void add_local_work(std::vector<std::string>& out, const Json& status) {
+    auto delta = status.find("delta"), saved = status.find("progress");
+    const bool known = delta != status.end() && delta->is_object() && saved != status.end() && saved->is_object();
+    if (known && count(*delta, "steps") > 0)
+        out.push_back("since the last step: " + std::to_string(count(*delta, "steps")) + " inner steps, " +
+                      std::to_string(count(*saved, "steps")) + " of them saved · last save or start " +
+                      to_duration_text(Millis(count(*saved, "age_ms"))) + " ago, every " +
+                      to_duration_text(Millis(count(*saved, "every_ms"))));
+    if (count(status, "trainer_failures") == 0) return;
+    std::string failed = "trainer failures in a row: " + std::to_string(count(status, "trainer_failures")) + ", the last " +
+                         text(status, "trainer_error");
+    if (count(status, "trainer_retry_ms") > 0)
+        failed += " · next start in " + to_duration_text(Millis(count(status, "trainer_retry_ms")));
+    out.push_back(failed);
+}
+
 std::vector<std::string> node_lines(const Json& status) {
     std::vector<std::string> out;
     out.push_back(text(status, "name") + " · " + text(status, "phase") + " · run " + text(status, "run") + " · " + progress_text(status));
@@ -127,6 +144,7 @@ std::vector<std::string> node_lines(const Json& status) {
     out.push_back("the run: " + waiting_text(status) + next_text(status));
     std::size_t peers = status.contains("peers") && status["peers"].is_array() ? status["peers"].size() : 0;
     out.push_back(traffic_text(status) + " · " + std::to_string(peers) + " peers · disk " + to_size_text(count(status, "disk_bytes")));
+    add_local_work(out, status);
     if (!flag(status, "connected")) out.push_back("not connected to the coordinator " + text(status, "coordinator"));
     auto error = status.find("error");
     if (error != status.end() && error->is_object()) out.push_back("error[" + text(*error, "code") + "]: " + text(*error, "message"));

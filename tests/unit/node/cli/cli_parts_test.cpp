@@ -109,6 +109,15 @@ TEST(StatusView, ANodeSaysWhatItWaitsForItself) {
     EXPECT_NE(line.find("next: step 3 closes"), std::string::npos) << line;
 }
 
+TEST(StatusView, SaysWhatAKillWouldCostAndWhyThereIsNoTrainer) {
+    Json status{{"schema", "skerry.node-status/1"}, {"trainer_failures", 3}, {"trainer_error", "NOT_FINITE: loss nan"}, {"trainer_retry_ms", 4000},
+                {"delta", {{"steps", 40}}}, {"progress", {{"steps", 33}, {"age_ms", 410}, {"every_ms", 1000}}}};
+    std::string all;
+    for (const std::string& line : to_lines(status)) all += line + "\n";
+    for (const char* part : {"40 inner steps, 33 of them saved", "410 ms ago", "in a row: 3, the last NOT_FINITE: loss nan", "next start in 4 s"})
+        EXPECT_NE(all.find(part), std::string::npos) << part << " in " << all;
+}
+
 TEST(StatusView, UnderstandsDocumentsThatLackEverything) {
     for (const char* schema : {"skerry.status/1", "skerry.node-status/1", "skerry.runs/1"})
         EXPECT_FALSE(to_lines(Json{{"schema", schema}}).empty());
