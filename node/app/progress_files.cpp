@@ -12,8 +12,8 @@ constexpr std::uint64_t kMaxBytes = 256 * 1024;
 
 }  // namespace
 
-fs::path ProgressFiles::trainer_file(std::uint32_t slot) const { return folder_ / (std::to_string(slot) + ".trainer"); }
-fs::path ProgressFiles::note_file(std::uint32_t slot) const { return folder_ / (std::to_string(slot) + ".note"); }
+DiskPath ProgressFiles::trainer_file(std::uint32_t slot) const { return folder_ / (std::to_string(slot) + ".trainer"); }
+DiskPath ProgressFiles::note_file(std::uint32_t slot) const { return folder_ / (std::to_string(slot) + ".note"); }
 
 Result<void> ProgressFiles::void_slot(std::uint32_t slot) {
     auto made = make_folder(folder_);
@@ -81,7 +81,7 @@ std::vector<ProgressImage> ProgressFiles::read() const {
     std::vector<Found> found;
     for (std::uint32_t slot = 0; slot < kSlots; ++slot) {
         auto one = load(slot);
-        if (one && fs::exists(trainer_file(slot))) found.push_back(*one);
+        if (one && is_there(trainer_file(slot))) found.push_back(*one);
     }
     std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) { return a.serial < b.serial; });
     std::vector<ProgressImage> out;

@@ -14,9 +14,9 @@ namespace skerry::node {
 
 class ProgressFiles {
   public:
-    explicit ProgressFiles(fs::path run_folder) : folder_(std::move(run_folder) / "progress") {}
+    explicit ProgressFiles(DiskPath run_folder) : folder_(std::move(run_folder) / "progress") {}
 
-    fs::path trainer_file(std::uint32_t slot) const;
+    DiskPath trainer_file(std::uint32_t slot) const;
     /// Before the trainer overwrites a slot: the slot no longer counts. Durable.
     Result<void> void_slot(std::uint32_t slot);
     /// The trainer's file is written and synced. Durable.
@@ -32,9 +32,9 @@ class ProgressFiles {
         ProgressImage image;
     };
     Result<Found> load(std::uint32_t slot) const;
-    fs::path note_file(std::uint32_t slot) const;
+    DiskPath note_file(std::uint32_t slot) const;
 
-    fs::path folder_;
+    DiskPath folder_;
 };
 
 }  // namespace skerry::node

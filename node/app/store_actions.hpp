@@ -17,7 +17,7 @@ class StoreActions {
     struct Parts {
         asio::any_io_executor io;
         asio::any_io_executor disk;  ///< one thread
-        fs::path folder;
+        DiskPath folder;
         std::function<void(Event)> report;
         std::function<Result<void>(std::shared_ptr<RunStore>, Bytes data_manifest)> adopted;  ///< io thread
     };

@@ -300,10 +300,9 @@ Result<StateAnswer> PieceFiles::adopt_snapshot(const AdoptSnapshot& action) {
 void PieceFiles::drop_snapshot(Step step) {
     auto fetch = fetches_.find(step);
     if (fetch == fetches_.end()) return;
-    fs::path folder = fetch->second->folder();
+    DiskPath folder = fetch->second->folder();
     fetches_.erase(fetch);
-    std::error_code ignored;
-    fs::remove_all(folder, ignored);
+    (void)remove_tree(folder);
 }
 
 }  // namespace skerry::node

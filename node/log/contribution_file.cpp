@@ -44,7 +44,7 @@ Error damaged(const File& file, PieceIndex piece) {
 // ---- ContributionWriter ------------------------------------------------------------------------
 
 Result<std::unique_ptr<ContributionWriter>> ContributionWriter::create(
-    const fs::path& path, const ContributionForm& form, std::span<const float> theta) {
+    const DiskPath& path, const ContributionForm& form, std::span<const float> theta) {
     SKERRY_ASSERT(theta.size() == form.grid.elements);
     auto file = File::create(path);
     if (!file) return fail(file.error());
@@ -99,7 +99,7 @@ OwnContribution::OwnContribution(const ContributionForm& form, ReadyState ready,
                                  std::vector<Digest> leaves)
     : form_(form), ready_(std::move(ready)), tree_(std::move(leaves)) {}
 
-Result<std::shared_ptr<const OwnContribution>> OwnContribution::open(const fs::path& path,
+Result<std::shared_ptr<const OwnContribution>> OwnContribution::open(const DiskPath& path,
                                                                      const ContributionForm& form,
                                                                      const ReadyState& ready,
                                                                      std::vector<Digest> leaves) {
@@ -142,7 +142,7 @@ std::uint64_t proof_offset(const ContributionForm& form, PieceIndex piece) {
 }  // namespace
 
 Result<std::shared_ptr<GatheredContribution>> GatheredContribution::open(
-    const fs::path& path, const ContributionForm& form, const Digest& contribution) {
+    const DiskPath& path, const ContributionForm& form, const Digest& contribution) {
     std::shared_ptr<GatheredContribution> out(new GatheredContribution);
     out->form_ = form;
     out->id_ = contribution;

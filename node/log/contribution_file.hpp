@@ -33,7 +33,7 @@ struct ContributionForm {
 /// time; holds one piece in float32 and one chunk.
 class ContributionWriter {
   public:
-    static Result<std::unique_ptr<ContributionWriter>> create(const fs::path& path,
+    static Result<std::unique_ptr<ContributionWriter>> create(const DiskPath& path,
                                                               const ContributionForm& form,
                                                               std::span<const float> theta);
 
@@ -47,7 +47,7 @@ class ContributionWriter {
     double norm() const;  ///< Euclidean norm of the delta so far
     const std::vector<Digest>& leaves() const { return leaves_; }
     const ContributionForm& form() const { return form_; }
-    const fs::path& path() const { return file_.path(); }
+    const DiskPath& path() const { return file_.path(); }
 
   private:
     Result<void> flush_piece();
@@ -68,7 +68,7 @@ class OwnContribution {
   public:
     /// Takes over what a writer has made (`leaves`), or verifies the whole file against the id (no
     /// leaves). errors  digest_mismatch: not the contribution of that id.
-    static Result<std::shared_ptr<const OwnContribution>> open(const fs::path& path,
+    static Result<std::shared_ptr<const OwnContribution>> open(const DiskPath& path,
                                                                const ContributionForm& form,
                                                                const ReadyState& ready,
                                                                std::vector<Digest> leaves);
@@ -90,7 +90,7 @@ class OwnContribution {
 class GatheredContribution {
   public:
     /// Opens or makes the file; of an old one, keeps the pieces that still verify.
-    static Result<std::shared_ptr<GatheredContribution>> open(const fs::path& path,
+    static Result<std::shared_ptr<GatheredContribution>> open(const DiskPath& path,
                                                               const ContributionForm& form,
                                                               const Digest& contribution);
 

@@ -45,7 +45,7 @@ Result<SignedDecision> parse_signed_decision(ByteSpan payload) {
     return out;
 }
 
-Result<DecisionLog> DecisionLog::open(const fs::path& path, Step first, const Digest& h_first) {
+Result<DecisionLog> DecisionLog::open(const DiskPath& path, Step first, const Digest& h_first) {
     auto file = File::open_write(path);
     if (!file) return fail(file.error());
     auto log = load(std::move(*file), first, h_first);
@@ -60,14 +60,14 @@ Result<DecisionLog> DecisionLog::open(const fs::path& path, Step first, const Di
     if (log->end_ == 0) {
         auto begun = log->file_.write_at(0, as_bytes(kMagic));
         if (begun) begun = log->file_.sync();
-        if (begun) begun = sync_folder(path.parent_path());
+        if (begun) begun = sync_folder(path.parent());
         if (!begun) return fail(begun.error());
         log->end_ = kMagic.size();
     }
     return log;
 }
 
-Result<DecisionLog> DecisionLog::open_read_only(const fs::path& path, Step first,
+Result<DecisionLog> DecisionLog::open_read_only(const DiskPath& path, Step first,
                                                 const Digest& h_first) {
     auto file = File::open_read(path);
     if (!file) return fail(file.error());

@@ -32,9 +32,9 @@ class DecisionLog {
     /// Reads all of it. A torn or damaged record ends the log there: it and what follows is cut off
     /// (and asked of the coordinator again). errors  digest_mismatch: whole records that do not
     /// chain: another run's file.
-    static Result<DecisionLog> open(const fs::path& path, Step first, const Digest& h_first);
+    static Result<DecisionLog> open(const DiskPath& path, Step first, const Digest& h_first);
     /// The same without changing the file.
-    static Result<DecisionLog> open_read_only(const fs::path& path, Step first,
+    static Result<DecisionLog> open_read_only(const DiskPath& path, Step first,
                                               const Digest& h_first);
 
     Step first() const { return first_; }

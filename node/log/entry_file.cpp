@@ -1,10 +1,5 @@
 #include "node/log/entry_file.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-
 #include "protocol/base/assert.hpp"
 #include "protocol/identity/merkle.hpp"
 #include "protocol/wire/canonical.hpp"
@@ -27,15 +22,6 @@ Result<void> fits_grid(const Plan& plan, const PieceGrid& grid) {
         plan.elements == grid.elements && plan.piece_owner.size() == grid.count())
         return {};
     return fail(Errc::malformed, "a plan that does not cover this run's pieces");
-}
-
-/// Blocks for the whole file now: a full disk shows before pieces are fetched. File systems that
-/// cannot are fine.
-Result<void> reserve(const File& file, std::uint64_t bytes) {
-    if (::fallocate(file.descriptor(), 0, 0, static_cast<off_t>(bytes)) == 0) return {};
-    if (errno == ENOSPC || errno == EDQUOT)
-        return fail(file_error("reserve space for", file.path()));
-    return {};
 }
 
 Result<ResultPiece> read_piece(const File& file, const EntryLayout& layout, const PieceGrid& grid,
@@ -75,7 +61,7 @@ ChunkHeader chunk_place(std::uint32_t layout, const PieceGrid& grid, Step step, 
 
 // ---- EntryReader -------------------------------------------------------------------------------
 
-Result<std::shared_ptr<const EntryReader>> EntryReader::open(const fs::path& path,
+Result<std::shared_ptr<const EntryReader>> EntryReader::open(const DiskPath& path,
                                                              const PieceGrid& grid, CodecId codec) {
     auto reader = std::make_shared<EntryReader>();
     reader->grid_ = grid;
@@ -139,7 +125,7 @@ Result<void> EntryReader::verify() const {
 
 // ---- StagedEntry -------------------------------------------------------------------------------
 
-Result<std::shared_ptr<StagedEntry>> StagedEntry::create(const fs::path& path, ByteSpan plan_body,
+Result<std::shared_ptr<StagedEntry>> StagedEntry::create(const DiskPath& path, ByteSpan plan_body,
                                                          const PieceGrid& grid, const Codec& codec,
                                                          std::uint32_t layout_id) {
     auto plan = parse_plan(plan_body);
@@ -159,9 +145,10 @@ Result<std::shared_ptr<StagedEntry>> StagedEntry::create(const fs::path& path, B
     auto file = File::create(path);
     if (!file) return fail(file.error());
     entry->file_ = std::make_shared<File>(std::move(*file));
-    auto space = reserve(*entry->file_, entry->layout_.total);
-    if (!space) {
-        ::unlink(path.c_str());
+    // A full disk shows before pieces are fetched; other refusals are of no consequence.
+    auto space = entry->file_->reserve(entry->layout_.total);
+    if (!space && space.error().code == Errc::disk_full) {
+        (void)remove_file(path);
         return fail(space.error());
     }
     return entry;
@@ -252,7 +239,7 @@ Bytes StagedEntry::make_head() const {
     return w.take();
 }
 
-Result<Digest> StagedEntry::finish(const fs::path& final_path) {
+Result<Digest> StagedEntry::finish(const DiskPath& final_path) {
     std::vector<Digest> leaves;
     Bytes head;
     {
@@ -284,8 +271,8 @@ std::shared_ptr<File> StagedEntry::file() const {
 
 /// Every piece is hashed on the way: what the old file lost is not carried over.
 Result<void> StagedEntry::copy_to_new_file() {
-    fs::path path = file()->path();
-    ::unlink(path.c_str());
+    DiskPath path = file()->path();
+    (void)remove_file(path);
     auto made = File::create(path);
     if (!made) return fail(made.error());
     auto fresh = std::make_shared<File>(std::move(*made));
@@ -301,7 +288,7 @@ Result<void> StagedEntry::copy_to_new_file() {
 }
 
 void StagedEntry::discard() {
-    if (!finished_) ::unlink(file()->path().c_str());
+    if (!finished_) (void)remove_file(file()->path());
 }
 
 }  // namespace skerry::node

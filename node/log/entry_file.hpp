@@ -46,7 +46,7 @@ class EntryReader {
   public:
     /// errors  not_found, io_error; malformed or digest_mismatch: head or table damaged, or of
     /// another grid.
-    static Result<std::shared_ptr<const EntryReader>> open(const fs::path& path,
+    static Result<std::shared_ptr<const EntryReader>> open(const DiskPath& path,
                                                            const PieceGrid& grid, CodecId codec);
 
     const Plan& plan() const { return plan_; }
@@ -77,7 +77,7 @@ class StagedEntry {
   public:
     /// Starts the file `path` (a temporary name). errors  malformed: not a plan, or not of this
     /// grid.
-    static Result<std::shared_ptr<StagedEntry>> create(const fs::path& path, ByteSpan plan_body,
+    static Result<std::shared_ptr<StagedEntry>> create(const DiskPath& path, ByteSpan plan_body,
                                                        const PieceGrid& grid, const Codec& codec,
                                                        std::uint32_t layout_id);
 
@@ -104,7 +104,7 @@ class StagedEntry {
     /// stays temporary. Called again
     ///         after a failed fsync it writes a new file: what the first one lost, a second fsync
     ///         would not report.
-    Result<Digest> finish(const fs::path& final_path);
+    Result<Digest> finish(const DiskPath& final_path);
     /// Deletes the file if it is still temporary; for a plan that was superseded. Readers may go
     /// on.
     void discard();

@@ -1,22 +1,17 @@
 #include "node/log/file.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstdio>
-#include <utility>
+#include <system_error>
 
 #include "protocol/identity/hash.hpp"
 
 namespace skerry::node {
+namespace {
 
-Error file_error(std::string_view what, const fs::path& path) {
-    int code = errno;
+/// "what path: reason".
+Error file_error(std::string_view what, const DiskPath& path, int code) {
     std::string detail =
         std::string(what) + " " + path.string() + ": " + std::generic_category().message(code);
     if (code == ENOSPC || code == EDQUOT)
@@ -26,51 +21,29 @@ Error file_error(std::string_view what, const fs::path& path) {
     return {Errc::io_error, std::move(detail), {}};
 }
 
-// ---- File --------------------------------------------------------------------------------------
-
-File::File(File&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
-
-File& File::operator=(File&& other) noexcept {
-    if (this != &other) {
-        close();
-        descriptor_ = std::exchange(other.descriptor_, -1);
-        path_ = std::move(other.path_);
-    }
-    return *this;
+Result<void> done(int code, std::string_view what, const DiskPath& path) {
+    if (code != 0) return fail(file_error(what, path, code));
+    return {};
 }
 
-void File::close() {
-    if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
-}
-
-namespace {
-Result<int> open_descriptor(const fs::path& path, int flags) {
-    int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0600);
-    if (descriptor < 0) return fail(file_error("open", path));
-    return descriptor;
-}
 }  // namespace
 
-Result<File> File::open_read(const fs::path& path) {
-    auto descriptor = open_descriptor(path, O_RDONLY);
-    if (!descriptor) return fail(descriptor.error());
+// ---- File --------------------------------------------------------------------------------------
+
+Error File::error(std::string_view what, int code) const { return file_error(what, path_, code); }
+
+Result<File> File::open(const DiskPath& path, Disk::Mode mode) {
     File file;
-    file.descriptor_ = *descriptor;
+    int code = path.disk().open(path.path(), mode, file.file_);
+    if (code != 0) return fail(file_error("open", path, code));
     file.path_ = path;
     return file;
 }
 
-Result<File> File::open_write(const fs::path& path) {
-    auto descriptor = open_descriptor(path, O_RDWR | O_CREAT);
-    if (!descriptor) return fail(descriptor.error());
-    File file;
-    file.descriptor_ = *descriptor;
-    file.path_ = path;
-    return file;
-}
+Result<File> File::open_read(const DiskPath& path) { return open(path, Disk::Mode::read); }
+Result<File> File::open_write(const DiskPath& path) { return open(path, Disk::Mode::write); }
 
-Result<File> File::create(const fs::path& path) {
+Result<File> File::create(const DiskPath& path) {
     auto file = open_write(path);
     if (!file) return file;
     auto emptied = file->resize(0);
@@ -80,9 +53,9 @@ Result<File> File::create(const fs::path& path) {
 
 Result<void> File::write_at(std::uint64_t offset, ByteSpan bytes) {
     while (!bytes.empty()) {
-        ssize_t n = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail(file_error("write", path_));
+        std::int64_t n = file_->write(offset, bytes);
+        if (n == -EINTR) continue;
+        if (n < 0) return fail(error("write", static_cast<int>(-n)));
         bytes = bytes.subspan(static_cast<std::size_t>(n));
         offset += static_cast<std::uint64_t>(n);
     }
@@ -91,9 +64,9 @@ Result<void> File::write_at(std::uint64_t offset, ByteSpan bytes) {
 
 Result<void> File::read_at(std::uint64_t offset, std::span<std::uint8_t> out) const {
     while (!out.empty()) {
-        ssize_t n = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail(file_error("read", path_));
+        std::int64_t n = file_->read(offset, out);
+        if (n == -EINTR) continue;
+        if (n < 0) return fail(error("read", static_cast<int>(-n)));
         if (n == 0) return fail(Errc::io_error, "read " + path_.string() + ": it is too short");
         out = out.subspan(static_cast<std::size_t>(n));
         offset += static_cast<std::uint64_t>(n);
@@ -102,38 +75,40 @@ Result<void> File::read_at(std::uint64_t offset, std::span<std::uint8_t> out) co
 }
 
 Result<std::uint64_t> File::size() const {
-    struct stat info {};
-    if (::fstat(descriptor_, &info) != 0) return fail(file_error("stat", path_));
-    return static_cast<std::uint64_t>(info.st_size);
+    std::uint64_t bytes = 0;
+    int code = file_->size(bytes);
+    if (code != 0) return fail(error("stat", code));
+    return bytes;
 }
 
 Result<void> File::resize(std::uint64_t bytes) {
-    if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0)
-        return fail(file_error("resize", path_));
+    return done(file_->resize(bytes), "resize", path_);
+}
+
+Result<bool> File::reserve(std::uint64_t bytes) {
+    int code = file_->reserve(bytes);
+    if (code == EOPNOTSUPP) return false;
+    if (code != 0) return fail(error("reserve space for", code));
+    return true;
+}
+
+Result<void> File::sync() { return done(file_->sync(), "fsync", path_); }
+
+// ---- MappedFile, FolderLock --------------------------------------------------------------------
+
+namespace {
+Result<void> write_zeros(File& file, std::uint64_t bytes) {
+    const Bytes zeros(static_cast<std::size_t>(std::min<std::uint64_t>(bytes, 1 << 20)));
+    for (std::uint64_t at = 0; at < bytes; at += zeros.size()) {
+        auto count = static_cast<std::size_t>(std::min<std::uint64_t>(zeros.size(), bytes - at));
+        auto written = file.write_at(at, ByteSpan(zeros).first(count));
+        if (!written) return written;
+    }
     return {};
 }
+}  // namespace
 
-Result<void> File::sync() {
-    if (::fdatasync(descriptor_) != 0) return fail(file_error("fsync", path_));
-    return {};
-}
-
-// ---- MappedFile --------------------------------------------------------------------------------
-
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-    return *this;
-}
-
-MappedFile::~MappedFile() {
-    if (data_ != nullptr) ::munmap(data_, size_);
-}
-
-Result<MappedFile> MappedFile::open(const fs::path& path, std::uint64_t bytes) {
+Result<MappedFile> MappedFile::open(const DiskPath& path, std::uint64_t bytes) {
     auto file = File::open_write(path);
     if (!file) return fail(file.error());
     auto size = file->size();
@@ -142,72 +117,72 @@ Result<MappedFile> MappedFile::open(const fs::path& path, std::uint64_t bytes) {
         auto emptied = file->resize(0);
         if (!emptied) return fail(emptied.error());
     }
-    int code = ::posix_fallocate(file->descriptor(), 0, static_cast<off_t>(bytes));
-    if (code != 0) {
-        errno = code;
-        return fail(file_error("reserve space for", path));
+    auto reserved = file->reserve(bytes);
+    if (!reserved) return fail(reserved.error());
+    if (!*reserved && *size != bytes) {
+        auto filled = write_zeros(*file, bytes);
+        if (!filled) return fail(filled.error());
     }
-    void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file->descriptor(), 0);
-    if (data == MAP_FAILED) return fail(file_error("map", path));
     MappedFile mapped;
-    mapped.data_ = static_cast<std::uint8_t*>(data);
-    mapped.size_ = bytes;
+    int code = file->file_->map(bytes, mapped.bytes_);
+    if (code != 0) return fail(file_error("map", path, code));
+    mapped.file_ = std::move(*file);
     return mapped;
 }
 
-// ---- folders and whole files -------------------------------------------------------------------
-
-Result<FolderLock> FolderLock::take(const fs::path& folder) {
+Result<FolderLock> FolderLock::take(const DiskPath& folder) {
     auto file = File::open_write(folder / "lock");
     if (!file) return fail(file.error());
-    if (::flock(file->descriptor(), LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK) return fail(file_error("lock", folder));
+    int code = file->file_->lock();
+    if (code == EWOULDBLOCK)
         return fail(Errc::bad_state, "another process uses " + folder.string(),
                     "stop the other skerry-node, or give this one a folder of its own");
-    }
+    if (code != 0) return fail(file_error("lock", folder, code));
     FolderLock lock;
     lock.file_ = std::move(*file);
     return lock;
 }
 
-Result<void> make_folder(const fs::path& folder) {
-    if (::mkdir(folder.c_str(), 0700) == 0) return sync_folder(folder.parent_path());
-    if (errno == EEXIST) return {};
-    return fail(file_error("make folder", folder));
+// ---- folders and whole files -------------------------------------------------------------------
+
+Result<void> make_folder(const DiskPath& folder) {
+    int code = folder.disk().make_folder(folder.path());
+    if (code == EEXIST) return {};
+    if (code != 0) return fail(file_error("make folder", folder, code));
+    return sync_folder(folder.parent());
 }
 
-Result<void> sync_folder(const fs::path& folder) {
-    fs::path place = folder.empty() ? fs::path(".") : folder;
-    int descriptor = ::open(place.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor < 0) return fail(file_error("open folder", place));
-    int code = ::fsync(descriptor);
-    Error error;
-    if (code != 0) error = file_error("fsync folder", place);
-    ::close(descriptor);
-    if (code != 0) return fail(std::move(error));
-    return {};
+Result<void> sync_folder(const DiskPath& folder) {
+    return done(folder.disk().sync_folder(folder.path()), "fsync folder", folder);
 }
 
-Result<void> rename_durably(const fs::path& from, const fs::path& to) {
-    if (::rename(from.c_str(), to.c_str()) != 0) return fail(file_error("rename", from));
-    auto synced = sync_folder(to.parent_path());
-    if (!synced || from.parent_path() == to.parent_path()) return synced;
-    return sync_folder(from.parent_path());
+Result<void> rename_file(const DiskPath& from, const DiskPath& to) {
+    return done(from.disk().rename(from.path(), to.path()), "rename", from);
 }
 
-Result<void> write_durably(const fs::path& path, ByteSpan bytes) {
-    fs::path temporary = path;
-    temporary += ".tmp";
+Result<void> rename_durably(const DiskPath& from, const DiskPath& to) {
+    auto renamed = rename_file(from, to);
+    if (!renamed) return renamed;
+    auto synced = sync_folder(to.parent());
+    if (!synced || from.path().parent_path() == to.path().parent_path()) return synced;
+    return sync_folder(from.parent());
+}
+
+Result<void> write_durably(const DiskPath& path, ByteSpan bytes) {
+    DiskPath temporary = path.with(".tmp");
     auto file = File::create(temporary);
     if (!file) return fail(file.error());
     auto written = file->write_at(0, bytes);
     if (written) written = file->sync();
     if (written) written = rename_durably(temporary, path);
-    if (!written) ::unlink(temporary.c_str());
+    if (!written) {
+        auto removed = remove_file(temporary);
+        static_cast<void>(removed);
+    }
     return written;
 }
 
-Result<Bytes> read_whole(const fs::path& path, std::uint64_t limit) {
+Result<Bytes> read_whole(const DiskPath& path, std::uint64_t limit) {
     auto file = File::open_read(path);
     if (!file) return fail(file.error());
     auto size = file->size();
@@ -221,25 +196,49 @@ Result<Bytes> read_whole(const fs::path& path, std::uint64_t limit) {
     return out;
 }
 
-Result<void> remove_tree(const fs::path& path) {
-    std::error_code code;
-    fs::remove_all(path, code);
-    if (code) return fail(Errc::io_error, "remove " + path.string() + ": " + code.message());
-    return {};
+bool is_there(const DiskPath& path) { return path.disk().about(path.path()).has_value(); }
+
+Result<std::vector<std::string>> names_in(const DiskPath& folder) {
+    std::vector<std::string> names;
+    int code = folder.disk().list(folder.path(), names);
+    if (code != 0) return fail(file_error("list", folder, code));
+    std::sort(names.begin(), names.end());
+    return names;
 }
 
-std::uint64_t bytes_of(const fs::path& file) {
-    struct stat info {};
-    if (::lstat(file.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return 0;
-    return static_cast<std::uint64_t>(info.st_blocks) * 512;
+Result<void> remove_file(const DiskPath& path) {
+    int code = path.disk().remove(path.path());
+    return done(code == ENOENT ? 0 : code, "remove", path);
 }
 
-std::uint64_t bytes_under(const fs::path& folder) {
+Result<void> remove_tree(const DiskPath& path) {
+    auto about = path.disk().about(path.path());
+    if (!about) return {};
+    if (about->folder) {
+        auto names = names_in(path);
+        if (!names) return fail(names.error());
+        for (const std::string& name : *names) {
+            auto removed = remove_tree(path / name);
+            if (!removed) return removed;
+        }
+    }
+    return remove_file(path);
+}
+
+std::uint64_t bytes_of(const DiskPath& file) {
+    auto about = file.disk().about(file.path());
+    return about ? about->allocated : 0;
+}
+
+std::uint64_t bytes_under(const DiskPath& folder) {
+    auto names = names_in(folder);
+    if (!names) return 0;
     std::uint64_t total = 0;
-    std::error_code code;
-    for (fs::recursive_directory_iterator it(folder, code), end; !code && it != end;
-         it.increment(code))
-        total += bytes_of(it->path());
+    for (const std::string& name : *names) {
+        DiskPath below = folder / name;
+        auto about = below.disk().about(below.path());
+        if (about) total += about->folder ? bytes_under(below) : about->allocated;
+    }
     return total;
 }
 
@@ -272,11 +271,11 @@ Result<Bytes> unseal(std::string_view tag, ByteSpan sealed) {
     return Bytes(payload.begin(), payload.end());
 }
 
-Result<void> write_sealed(const fs::path& path, std::string_view tag, ByteSpan payload) {
+Result<void> write_sealed(const DiskPath& path, std::string_view tag, ByteSpan payload) {
     return write_durably(path, seal(tag, payload));
 }
 
-Result<Bytes> read_sealed(const fs::path& path, std::string_view tag, std::uint64_t limit) {
+Result<Bytes> read_sealed(const DiskPath& path, std::string_view tag, std::uint64_t limit) {
     auto sealed = read_whole(path, limit + 1024);
     if (!sealed) return sealed;
     auto payload = unseal(tag, *sealed);

@@ -11,7 +11,7 @@ constexpr std::string_view kManifestTag = "skerry/file/manifest/1";
 constexpr std::string_view kDataManifestTag = "skerry/file/data-manifest/1";
 constexpr std::uint64_t kSmall = 4 * 1024 * 1024;
 
-Error damaged(const fs::path& path) {
+Error damaged(const DiskPath& path) {
     return {Errc::malformed, path.string() + ": fields do not fit", {}};
 }
 

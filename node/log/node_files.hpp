@@ -24,7 +24,7 @@ struct Seen {
 /// whole.
 class NodeFiles {
   public:
-    explicit NodeFiles(fs::path folder) : folder_(std::move(folder)) {}
+    explicit NodeFiles(DiskPath folder) : folder_(std::move(folder)) {}
 
     Result<void> write_seen(const Seen& seen);
     Result<Seen> read_seen() const;
@@ -40,7 +40,7 @@ class NodeFiles {
     Result<std::vector<LeaseInfo>> read_leases() const;
 
   private:
-    fs::path folder_;
+    DiskPath folder_;
 };
 
 }  // namespace skerry::node

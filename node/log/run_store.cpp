@@ -4,8 +4,6 @@
 
 #include "node/log/run_store.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "protocol/base/log.hpp"
@@ -19,7 +17,7 @@ constexpr std::string_view kStagedEnding = ".part";
 
 }  // namespace
 
-RunStore::RunStore(std::filesystem::path folder, const Manifest& manifest)
+RunStore::RunStore(DiskPath folder, const Manifest& manifest)
     : folder_(std::move(folder)),
       manifest_(manifest),
       run_digest_(body_digest(to_bytes(manifest))),
@@ -33,7 +31,7 @@ RunStore::~RunStore() = default;
 
 // ---- opening -----------------------------------------------------------------------------------
 
-Result<std::unique_ptr<RunStore>> RunStore::open(std::filesystem::path folder,
+Result<std::unique_ptr<RunStore>> RunStore::open(DiskPath folder,
                                                  const Manifest& manifest) {
     std::unique_ptr<RunStore> store(new RunStore(std::move(folder), manifest));
     auto codec = find_codec(manifest.codec);
@@ -66,15 +64,16 @@ Result<void> RunStore::open_files() {
     if (decisions_.cut_bytes() > 0)
         log_warn("log.decisions_cut", {{"bytes", std::to_string(decisions_.cut_bytes())},
                                        {"next", std::to_string(decisions_.next().value)}});
-    for (const auto& item : fs::directory_iterator(folder_ / "entries")) {
-        auto step = parse_number(item.path().filename().string());
+    auto names = names_in(folder_ / "entries");
+    if (!names) return fail(names.error());
+    for (const std::string& name : *names) {
+        auto step = parse_number(name);
         if (step) entries_.insert(Step{*step});
     }
     done = find_prepared();
-    if (!done) return done;
-    find_snapshots();
-    find_contributions();
-    return {};
+    if (done) done = find_snapshots();
+    if (done) done = find_contributions();
+    return done;
 }
 
 Result<void> RunStore::check_manifest() {
@@ -88,28 +87,29 @@ Result<void> RunStore::check_manifest() {
 }
 
 void RunStore::remove_temporary_files() const {
-    std::vector<fs::path> doomed;
+    std::vector<DiskPath> doomed;
     for (const char* name :
          {".", "entries", "prepared", "snapshots", "contribution", "progress", "state"}) {
-        if (!fs::exists(folder_ / name)) continue;
-        for (const auto& item : fs::directory_iterator(folder_ / name)) {
-            auto ending = item.path().extension();
-            if (ending == ".tmp" || ending == kStagedEnding) doomed.push_back(item.path());
+        auto names = names_in(folder_ / name);
+        if (!names) continue;
+        for (const std::string& item : *names) {
+            if (item.ends_with(".tmp") || item.ends_with(kStagedEnding))
+                doomed.push_back(folder_ / name / item);
         }
     }
-    for (const fs::path& path : doomed) {
+    for (const DiskPath& path : doomed) {
         auto removed = remove_tree(path);
         if (!removed) log_warn("log.cannot_remove", {{"why", removed.error().detail}});
     }
 }
 
-void RunStore::find_snapshots() {
-    std::vector<Step> steps;
-    for (const auto& item : fs::directory_iterator(folder_ / "snapshots")) {
-        auto step = parse_number(item.path().filename().string());
-        if (step) steps.push_back(Step{*step});
-    }
-    for (Step step : steps) {
+Result<void> RunStore::find_snapshots() {
+    auto names = names_in(folder_ / "snapshots");
+    if (!names) return fail(names.error());
+    for (const std::string& name : *names) {
+        auto number = parse_number(name);
+        if (!number) continue;
+        Step step{*number};
         auto snapshot = Snapshot::open(snapshot_path(step), run_digest_, grid_);
         if (snapshot && snapshot->info().step == step) {
             add_snapshot(std::move(*snapshot));
@@ -117,14 +117,15 @@ void RunStore::find_snapshots() {
             set_snapshot_aside(step);
         }
     }
+    return {};
 }
 
 // ---- names -------------------------------------------------------------------------------------
 
-fs::path RunStore::entry_path(Step k) const {
+DiskPath RunStore::entry_path(Step k) const {
     return folder_ / "entries" / std::to_string(k.value);
 }
-fs::path RunStore::snapshot_path(Step k) const {
+DiskPath RunStore::snapshot_path(Step k) const {
     return folder_ / "snapshots" / std::to_string(k.value);
 }
 // ---- decisions and entries ---------------------------------------------------------------------
@@ -174,30 +175,30 @@ Result<std::shared_ptr<const EntryReader>> RunStore::open_entry(Step k) const {
     return reader;
 }
 
-Result<std::shared_ptr<const EntryReader>> RunStore::cached_reader(const fs::path& path) const {
+Result<std::shared_ptr<const EntryReader>> RunStore::cached_reader(const DiskPath& path) const {
     constexpr std::size_t kOpenReaders = 16;
     {
         Lock lock(mutex_);
-        auto found = readers_.find(path);
+        auto found = readers_.find(path.path());
         if (found != readers_.end()) return found->second;
     }
     auto reader = EntryReader::open(path, grid_, codec_->id());
     if (!reader) return reader;
     Lock lock(mutex_);
     if (readers_.size() >= kOpenReaders) readers_.erase(readers_.begin());
-    readers_[path] = *reader;
+    readers_[path.path()] = *reader;
     return reader;
 }
 
-void RunStore::forget_reader(const fs::path& path) const {
+void RunStore::forget_reader(const DiskPath& path) const {
     Lock lock(mutex_);
-    readers_.erase(path);
+    readers_.erase(path.path());
 }
 
 void RunStore::set_entry_aside(Step k) {
     log_error("log.entry_damaged",
               {{"step", std::to_string(k.value)}, {"file", entry_path(k).string()}});
-    ::unlink(entry_path(k).c_str());
+    (void)remove_file(entry_path(k));
     forget_reader(entry_path(k));
     Lock lock(mutex_);
     entries_.erase(k);

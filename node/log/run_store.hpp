@@ -2,7 +2,6 @@
 // The run folder of one node: the replicated log, the state it adds up to, and what an open step
 // needs.
 
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -66,11 +65,11 @@ class RunStore {
     /// Opens the folder, or makes it. Cuts a torn tail off `decisions`, finishes a rename that a
     /// crash interrupted, removes temporary files. Does not touch the state yet: see load_state.
     /// errors  bad_state: another process has the folder, or it belongs to another run.
-    static Result<std::unique_ptr<RunStore>> open(std::filesystem::path folder,
+    static Result<std::unique_ptr<RunStore>> open(DiskPath folder,
                                                   const Manifest& manifest);
     ~RunStore();
 
-    const std::filesystem::path& folder() const { return folder_; }
+    const DiskPath& folder() const { return folder_; }
     const Manifest& manifest() const { return manifest_; }
     const PieceGrid& grid() const { return grid_; }
     const Codec& codec() const { return *codec_; }
@@ -209,22 +208,22 @@ class RunStore {
     };
     using Lock = std::lock_guard<std::mutex>;
 
-    RunStore(std::filesystem::path folder, const Manifest& manifest);
+    RunStore(DiskPath folder, const Manifest& manifest);
     Result<void> open_files();
     Result<void> check_manifest();
     void remove_temporary_files() const;
     Result<void> find_prepared();
-    void find_snapshots();
-    void find_contributions();
+    Result<void> find_snapshots();
+    Result<void> find_contributions();
 
-    fs::path entry_path(Step k) const;
-    fs::path prepared_path(const PreparedEntry& entry) const;
-    fs::path snapshot_path(Step k) const;
+    DiskPath entry_path(Step k) const;
+    DiskPath prepared_path(const PreparedEntry& entry) const;
+    DiskPath snapshot_path(Step k) const;
     ContributionForm form_for(Step step) const;
     std::optional<DecisionRow> row(Step k) const;
     Result<std::shared_ptr<const EntryReader>> open_entry(Step k) const;
-    Result<std::shared_ptr<const EntryReader>> cached_reader(const fs::path& path) const;
-    void forget_reader(const fs::path& path) const;
+    Result<std::shared_ptr<const EntryReader>> cached_reader(const DiskPath& path) const;
+    void forget_reader(const DiskPath& path) const;
     void set_entry_aside(Step k);
     void set_snapshot_aside(Step k);
     void remove_prepared(Step step, const Digest* keep_plan);
@@ -238,7 +237,7 @@ class RunStore {
     void index_snapshots();  // with mutex_ held
     Result<Bytes> read_snapshot_block(const BlockPlace& place) const;
 
-    std::filesystem::path folder_;
+    DiskPath folder_;
     Manifest manifest_;
     Digest run_digest_;
     PieceGrid grid_;

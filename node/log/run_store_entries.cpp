@@ -1,7 +1,5 @@
 // Entries of the open step: staged, prepared, adopted into the log.
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "node/log/run_store.hpp"
@@ -31,7 +29,7 @@ auto plan_order(const Plan& plan) { return std::pair(plan.term, plan.attempt); }
 
 }  // namespace
 
-fs::path RunStore::prepared_path(const PreparedEntry& entry) const {
+DiskPath RunStore::prepared_path(const PreparedEntry& entry) const {
     return folder_ / "prepared" /
            (std::to_string(entry.step.value) + "." + std::to_string(entry.term.value) + "." +
             std::to_string(entry.attempt.value));
@@ -40,11 +38,11 @@ fs::path RunStore::prepared_path(const PreparedEntry& entry) const {
 /// Prepared entries of a decided step finish their rename or go; those of the open step are
 /// verified and kept.
 Result<void> RunStore::find_prepared() {
-    std::vector<fs::path> paths;
-    for (const auto& item : fs::directory_iterator(folder_ / "prepared"))
-        paths.push_back(item.path());
-    for (const fs::path& path : paths) {
-        auto entry = parse_prepared_name(path.filename().string());
+    auto names = names_in(folder_ / "prepared");
+    if (!names) return fail(names.error());
+    for (const std::string& name : *names) {
+        DiskPath path = folder_ / "prepared" / name;
+        auto entry = parse_prepared_name(name);
         auto reader = EntryReader::open(path, grid_, codec_->id());
         bool whole =
             entry && reader && (*reader)->plan().step == entry->step && (*reader)->verify();
@@ -130,8 +128,8 @@ Result<std::shared_ptr<StagedEntry>> RunStore::stage_entry(ByteSpan plan_body) {
         }
         if (higher_is_here) return fail(Errc::stale, "a higher plan of that step is followed");
     }
-    fs::path path = prepared_path({plan->step, plan->term, plan->attempt, digest, {}});
-    path += kStaged;
+    DiskPath path = prepared_path({plan->step, plan->term, plan->attempt, digest, {}});
+    path = path.with(kStaged);
     auto made = StagedEntry::create(path, plan_body, grid_, *codec_, layout_id_);
     if (!made) return made;
     {
@@ -168,7 +166,7 @@ void RunStore::drop_prepared(Step step) { remove_prepared(step, nullptr); }
 /// Staged and prepared entries of one step, but for the plan to keep. Looks at the folder, not at
 /// the list: a file whose rename was not known to be durable is in the one only.
 void RunStore::remove_prepared(Step step, const Digest* keep_plan) {
-    std::vector<fs::path> kept;
+    std::vector<std::string> kept;
     {
         Lock lock(mutex_);
         auto is_kept = [&](const Digest& plan) {
@@ -177,29 +175,28 @@ void RunStore::remove_prepared(Step step, const Digest* keep_plan) {
         auto staged = staged_.find(step);
         if (staged != staged_.end() && is_kept(staged->second->plan_digest())) {
             const Plan& plan = staged->second->plan();
-            kept.push_back(prepared_path({step, plan.term, plan.attempt, {}, {}}));
-            kept.push_back(kept.back().string() + std::string(kStaged));
+            kept.push_back(prepared_path({step, plan.term, plan.attempt, {}, {}}).name());
+            kept.push_back(kept.back() + std::string(kStaged));
         } else if (staged != staged_.end()) {
             staged->second->discard();
             staged_.erase(staged);
         }
         for (const PreparedEntry& entry : prepared_) {
             if (entry.step == step && is_kept(entry.plan_digest))
-                kept.push_back(prepared_path(entry));
+                kept.push_back(prepared_path(entry).name());
         }
         std::erase_if(prepared_, [&](const PreparedEntry& p) {
             return p.step == step && !is_kept(p.plan_digest);
         });
     }
-    std::vector<fs::path> doomed;
+    auto names = names_in(folder_ / "prepared");
+    if (!names) return;
     std::string prefix = std::to_string(step.value) + ".";
-    for (const auto& item : fs::directory_iterator(folder_ / "prepared")) {
-        bool of_step = item.path().filename().string().starts_with(prefix);
-        if (of_step && std::find(kept.begin(), kept.end(), item.path()) == kept.end())
-            doomed.push_back(item.path());
-    }
-    for (const fs::path& path : doomed) {
-        ::unlink(path.c_str());
+    for (const std::string& name : *names) {
+        if (!name.starts_with(prefix) || std::find(kept.begin(), kept.end(), name) != kept.end())
+            continue;
+        DiskPath path = folder_ / "prepared" / name;
+        (void)remove_file(path);
         forget_reader(path);
     }
 }
@@ -207,7 +204,7 @@ void RunStore::remove_prepared(Step step, const Digest* keep_plan) {
 Result<ResultPiece> RunStore::read_result(Step step, const Digest& plan_digest,
                                           PieceIndex piece) const {
     std::shared_ptr<StagedEntry> staged;
-    std::optional<fs::path> path;
+    std::optional<DiskPath> path;
     {
         Lock lock(mutex_);
         auto found = staged_.find(step);

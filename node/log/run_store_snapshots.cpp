@@ -1,7 +1,5 @@
 // Snapshots, blocks by hash, retention.
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "node/log/run_store.hpp"
@@ -63,8 +61,7 @@ Result<SnapshotInfo> RunStore::write_snapshot() {
         h = decisions_.chain(*step);
         if (last_digest_ && last_digest_->first == *step) known_digest = last_digest_->second;
     }
-    fs::path temporary = snapshot_path(*step);
-    temporary += ".tmp";
+    DiskPath temporary = snapshot_path(*step).with(".tmp");
     auto info = write_snapshot_folder(temporary, run_digest_, grid_, state_, *step, h, tokens());
     Result<void> placed;
     if (info && known_digest && info->state_digest != *known_digest)
@@ -137,9 +134,7 @@ Result<Bytes> RunStore::read_block(const ObjectRef& object) {
 Result<std::unique_ptr<SnapshotFetch>> RunStore::fetch_snapshot(Step step,
                                                                 const Digest& state_digest,
                                                                 ByteSpan state_roots) {
-    fs::path folder = snapshot_path(step);
-    folder += ".fetch";
-    return SnapshotFetch::open(folder, step, state_digest, state_roots, grid_);
+    return SnapshotFetch::open(snapshot_path(step).with(".fetch"), step, state_digest, state_roots, grid_);
 }
 
 Result<SnapshotInfo> RunStore::adopt_snapshot(SnapshotFetch& fetch) {
@@ -210,7 +205,7 @@ Result<PruneReport> RunStore::prune(Step floor, std::span<const Step> pins) {
 
     RetentionChoice choice = choose_retention(input);
     for (Step step : choice.drop_entries) {
-        ::unlink(entry_path(step).c_str());
+        (void)remove_file(entry_path(step));
         forget_reader(entry_path(step));
         Lock lock(mutex_);
         entries_.erase(step);

@@ -1,7 +1,5 @@
 // What an open step needs: my contribution, pieces of others, and an owner's reduction.
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "node/log/run_store.hpp"
@@ -70,9 +68,9 @@ Result<ReadyState> RunStore::finish_contribution(ContributionWriter& writer, Rea
     ready.contribution = merkle_root(writer.leaves());
     ready.norm = writer.norm();
     ready.finite = true;
-    fs::path path = folder_ / "contribution" / "own";
-    if (::rename(writer.path().c_str(), path.c_str()) != 0)
-        return fail(file_error("rename", writer.path()));
+    DiskPath path = folder_ / "contribution" / "own";
+    auto renamed = rename_file(writer.path(), path);
+    if (!renamed) return fail(renamed.error());
     auto recorded =
         write_sealed(folder_ / "contribution" / "own.ready", kReadyTag, ready_bytes(ready));
     if (!recorded) return fail(recorded.error());
@@ -92,29 +90,28 @@ void RunStore::drop_own_contribution() {
     Lock lock(mutex_);
     own_.reset();
     for (const char* name : {"own", "own.ready"})
-        ::unlink((folder_ / "contribution" / name).c_str());
+        (void)remove_file(folder_ / "contribution" / name);
 }
 
 // ---- pieces of others --------------------------------------------------------------------------
 
 /// Files are "<step>.<id>"; what a crash left is verified piece by piece.
-void RunStore::find_contributions() {
-    std::vector<fs::path> paths;
-    for (const auto& item : fs::directory_iterator(folder_ / "contribution"))
-        paths.push_back(item.path());
-    for (const fs::path& path : paths) {
-        std::string name = path.filename().string();
+Result<void> RunStore::find_contributions() {
+    auto names = names_in(folder_ / "contribution");
+    if (!names) return fail(names.error());
+    for (const std::string& name : *names) {
         if (name.starts_with("own")) continue;
         auto dot = name.find('.');
         auto step = parse_number(std::string_view(name).substr(0, dot));
         auto id = parse_fixed_hex<Digest>(
             dot == std::string::npos ? "" : std::string_view(name).substr(dot + 1));
-        if (!step || !id || !gather(Step{*step}, *id)) ::unlink(path.c_str());
+        if (!step || !id || !gather(Step{*step}, *id))
+            (void)remove_file(folder_ / "contribution" / name);
     }
     auto record = read_sealed(folder_ / "contribution" / "own.ready", kReadyTag, 1 << 20);
-    if (!record) return;
+    if (!record) return {};
     auto ready = parse_ready(*record);
-    if (!ready) return;
+    if (!ready) return {};
     auto own =
         OwnContribution::open(folder_ / "contribution" / "own", form_for(ready->step), *ready, {});
     if (own) {
@@ -123,6 +120,7 @@ void RunStore::find_contributions() {
         log_warn("log.contribution_lost", {{"why", own.error().detail}});
         drop_own_contribution();
     }
+    return {};
 }
 
 Result<std::shared_ptr<GatheredContribution>> RunStore::gather(Step step,
@@ -131,7 +129,7 @@ Result<std::shared_ptr<GatheredContribution>> RunStore::gather(Step step,
     Lock lock(mutex_);
     auto found = gathered_.find(key);
     if (found != gathered_.end()) return found->second;
-    fs::path path =
+    DiskPath path =
         folder_ / "contribution" / (std::to_string(step.value) + "." + contribution.hex());
     auto opened = GatheredContribution::open(path, form_for(step), contribution);
     if (opened) gathered_[key] = *opened;
@@ -176,9 +174,9 @@ void RunStore::drop_contributions(Step step) {
         own_too = own_ && own_->ready().step < step;
         std::erase_if(gathered_, [&](const auto& item) {
             if (item.first.first >= step) return false;
-            ::unlink((folder_ / "contribution" /
-                      (std::to_string(item.first.first.value) + "." + item.first.second.hex()))
-                         .c_str());
+            (void)remove_file(
+                folder_ / "contribution" /
+                (std::to_string(item.first.first.value) + "." + item.first.second.hex()));
             return true;
         });
     }

@@ -17,7 +17,7 @@ ByteSpan raw(std::span<const float> values) {
 }
 
 /// Writes one part from the mapped file, straight from the page cache, and hashes what it writes.
-Result<std::vector<Digest>> write_part(const fs::path& path, const PieceGrid& grid,
+Result<std::vector<Digest>> write_part(const DiskPath& path, const PieceGrid& grid,
                                        std::span<const float> values) {
     auto file = File::create(path);
     if (!file) return fail(file.error());
@@ -44,7 +44,7 @@ Result<std::vector<Digest>> read_leaves(ByteReader& r, const PieceGrid& grid) {
 
 }  // namespace
 
-Result<void> write_snapshot_manifest(const fs::path& folder, const Digest& run_digest, Step step,
+Result<void> write_snapshot_manifest(const DiskPath& folder, const Digest& run_digest, Step step,
                                      const Digest& h, std::uint64_t tokens,
                                      const StateLeaves& leaves) {
     ByteWriter w;
@@ -59,7 +59,7 @@ Result<void> write_snapshot_manifest(const fs::path& folder, const Digest& run_d
     return write_sealed(folder / "manifest", kManifestTag, w.view());
 }
 
-Result<SnapshotInfo> write_snapshot_folder(const fs::path& folder, const Digest& run_digest,
+Result<SnapshotInfo> write_snapshot_folder(const DiskPath& folder, const Digest& run_digest,
                                            const PieceGrid& grid, const StateFiles& files,
                                            Step step, const Digest& h, std::uint64_t tokens) {
     auto cleared = remove_tree(folder);
@@ -81,7 +81,7 @@ Result<SnapshotInfo> write_snapshot_folder(const fs::path& folder, const Digest&
     return info;
 }
 
-Result<Snapshot> Snapshot::open(const fs::path& folder, const Digest& run_digest,
+Result<Snapshot> Snapshot::open(const DiskPath& folder, const Digest& run_digest,
                                 const PieceGrid& grid) {
     auto payload = read_sealed(folder / "manifest", kManifestTag, kMaxManifest);
     if (!payload) return fail(payload.error());

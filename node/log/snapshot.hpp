@@ -19,7 +19,7 @@ struct SnapshotInfo {
 class Snapshot {
   public:
     /// errors  not_found; malformed, digest_mismatch: damaged manifest, or of another run.
-    static Result<Snapshot> open(const fs::path& folder, const Digest& run_digest,
+    static Result<Snapshot> open(const DiskPath& folder, const Digest& run_digest,
                                  const PieceGrid& grid);
 
     const SnapshotInfo& info() const { return info_; }
@@ -45,11 +45,11 @@ class Snapshot {
 
 /// Writes theta and m of the mapped files to `folder` (made, not yet its final name) and seals it
 /// with the manifest. errors  disk_full, io_error; bad_state: the state changed under the writer.
-Result<SnapshotInfo> write_snapshot_folder(const fs::path& folder, const Digest& run_digest,
+Result<SnapshotInfo> write_snapshot_folder(const DiskPath& folder, const Digest& run_digest,
                                            const PieceGrid& grid, const StateFiles& files,
                                            Step step, const Digest& h, std::uint64_t tokens);
 /// The manifest alone, for a folder whose theta and m are complete and synced.
-Result<void> write_snapshot_manifest(const fs::path& folder, const Digest& run_digest, Step step,
+Result<void> write_snapshot_manifest(const DiskPath& folder, const Digest& run_digest, Step step,
                                      const Digest& h, std::uint64_t tokens,
                                      const StateLeaves& leaves);
 

@@ -6,7 +6,7 @@
 
 namespace skerry::node {
 
-Result<std::unique_ptr<SnapshotFetch>> SnapshotFetch::open(const fs::path& folder, Step step,
+Result<std::unique_ptr<SnapshotFetch>> SnapshotFetch::open(const DiskPath& folder, Step step,
                                                            const Digest& state_digest,
                                                            ByteSpan state_roots,
                                                            const PieceGrid& grid) {

@@ -15,7 +15,7 @@ class SnapshotFetch {
   public:
     /// `state_roots` is the block of the agreed state digest. errors  digest_mismatch: it does not
     /// hash to it.
-    static Result<std::unique_ptr<SnapshotFetch>> open(const fs::path& folder, Step step,
+    static Result<std::unique_ptr<SnapshotFetch>> open(const DiskPath& folder, Step step,
                                                        const Digest& state_digest,
                                                        ByteSpan state_roots, const PieceGrid& grid);
 
@@ -32,7 +32,7 @@ class SnapshotFetch {
     Step step() const { return step_; }
     const StateRoots& roots() const { return roots_; }
     const StateLeaves& leaves() const { return leaves_; }
-    const fs::path& folder() const { return folder_; }
+    const DiskPath& folder() const { return folder_; }
     /// fsyncs theta and m.
     Result<void> sync();
 
@@ -49,7 +49,7 @@ class SnapshotFetch {
     Result<bool> put_piece(Part& part, const Digest& hash, ByteSpan block);
     void recover(Part& part, const char* name);
 
-    fs::path folder_;
+    DiskPath folder_;
     PieceGrid grid_;
     Step step_;
     StateRoots roots_;

@@ -50,7 +50,7 @@ StateRoots StateLeaves::roots(std::uint64_t tokens) const {
     return {tokens, merkle_root(theta), merkle_root(m)};
 }
 
-Result<StateFiles> StateFiles::open(const fs::path& folder, const PieceGrid& grid) {
+Result<StateFiles> StateFiles::open(const DiskPath& folder, const PieceGrid& grid) {
     auto made = make_folder(folder);
     if (!made) return fail(made.error());
     StateFiles files;

@@ -42,7 +42,7 @@ struct StateMark {
 class StateFiles {
   public:
     /// errors  disk_full, io_error.
-    static Result<StateFiles> open(const fs::path& folder, const PieceGrid& grid);
+    static Result<StateFiles> open(const DiskPath& folder, const PieceGrid& grid);
 
     std::span<float> theta() const;     ///< [P] float32
     std::span<float> momentum() const;  ///< [P] float32
@@ -56,7 +56,7 @@ class StateFiles {
     Result<void> clear_mark();
 
   private:
-    fs::path folder_;
+    DiskPath folder_;
     PieceGrid grid_;
     MappedFile theta_;
     MappedFile momentum_;

@@ -20,11 +20,12 @@ namespace {
 
 std::string name_of(Step step) { return std::to_string(step.value); }
 
-std::vector<Step> numbered(const fs::path& folder) {
+std::vector<Step> numbered(const DiskPath& folder) {
     std::vector<Step> steps;
-    std::error_code code;
-    for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
-        auto step = parse_number(it->path().filename().string());
+    auto names = names_in(folder);
+    if (!names) return steps;
+    for (const std::string& name : *names) {
+        auto step = parse_number(name);
         if (step) steps.push_back(Step{*step});
     }
     std::sort(steps.begin(), steps.end());
@@ -33,7 +34,7 @@ std::vector<Step> numbered(const fs::path& folder) {
 
 /// Removes the replayed state whatever happens.
 struct Scratch {
-    fs::path folder;
+    DiskPath folder;
     ~Scratch() {
         auto removed = remove_tree(folder);
         static_cast<void>(removed);
@@ -42,7 +43,7 @@ struct Scratch {
 
 class Verifier {
   public:
-    Verifier(const fs::path& folder, const VerifyOptions& options, const Manifest& manifest)
+    Verifier(const DiskPath& folder, const VerifyOptions& options, const Manifest& manifest)
         : folder_(folder),
           options_(options),
           manifest_(manifest),
@@ -95,7 +96,7 @@ class Verifier {
     Result<void> rebuild(Step target, Step base, const StateFiles& files);
     void record(Step step, const StateFiles& files);
 
-    fs::path folder_;
+    DiskPath folder_;
     VerifyOptions options_;
     Manifest manifest_;
     Digest run_digest_;
@@ -340,8 +341,7 @@ Result<void> Verifier::replay() {
         return {};
     }
     report_.replayed_from = *start;
-    fs::path place = options_.scratch.empty() ? folder_.parent_path() : options_.scratch;
-    if (place.empty()) place = ".";
+    DiskPath place = options_.scratch.empty() ? folder_.parent() : options_.scratch;
     Scratch scratch{place / ("skerry-verify-" + std::to_string(::getpid()))};
     auto files = StateFiles::open(scratch.folder, grid_);
     if (!files) return fail(files.error());
@@ -364,7 +364,7 @@ Result<void> Verifier::replay() {
 
 }  // namespace
 
-Result<VerifyReport> verify_run(const fs::path& folder, const VerifyOptions& options) {
+Result<VerifyReport> verify_run(const DiskPath& folder, const VerifyOptions& options) {
     auto body = NodeFiles(folder).read_manifest();
     if (!body)
         return fail(body.error().code, "no run in " + folder.string() + ": " + body.error().detail);

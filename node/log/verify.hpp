@@ -12,7 +12,7 @@ namespace skerry::node {
 
 struct VerifyOptions {
     std::optional<PublicKey> service_key;  ///< checks the coordinator's signatures too
-    fs::path scratch;  ///< where the replayed state is built: 8 bytes per parameter; empty: beside
+    DiskPath scratch;  ///< where the replayed state is built: 8 bytes per parameter; empty: beside
                        ///< the folder
     bool replay = true;
 };
@@ -38,6 +38,6 @@ struct VerifyReport {
 /// errors  not_found: no run folder there; other errors where it cannot even begin. What is wrong
 /// inside is a problem in the report. Safe beside a running agent, though pruning may then show up
 /// as a gap.
-Result<VerifyReport> verify_run(const fs::path& folder, const VerifyOptions& options);
+Result<VerifyReport> verify_run(const DiskPath& folder, const VerifyOptions& options);
 
 }  // namespace skerry::node
