@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "node/app/node_image.hpp"
+#include "node/log/node_image.hpp"
 #include "protocol/base/failpoint.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/config/address.hpp"

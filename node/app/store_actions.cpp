@@ -2,7 +2,7 @@
 
 #include <boost/asio/post.hpp>
 
-#include "node/app/progress_files.hpp"
+#include "node/log/progress_files.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/wire/canonical.hpp"
 

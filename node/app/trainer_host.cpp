@@ -1,6 +1,6 @@
 #include "node/app/trainer_host.hpp"
 
-#include "node/app/progress_files.hpp"
+#include "node/log/progress_files.hpp"
 #include "protocol/base/failpoint.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/base/run_on.hpp"

@@ -1,6 +1,6 @@
-#include "node/app/node_image.hpp"
+#include "node/log/node_image.hpp"
 
-#include "node/app/progress_files.hpp"
+#include "node/log/progress_files.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/wire/canonical.hpp"
 

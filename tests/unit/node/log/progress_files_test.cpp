@@ -1,4 +1,4 @@
-#include "node/app/progress_files.hpp"
+#include "node/log/progress_files.hpp"
 
 #include <gtest/gtest.h>
 
