@@ -97,30 +97,17 @@ Result<void> NodeApp::open_data_plane() {
 }
 
 Result<void> NodeApp::open_store() {
-    const fs::path folder = options_.folder.run();
-    NodeFiles files(folder);
-    auto seen = files.read_seen();
-    if (seen) ticket_ = seen->ticket;
-    Bytes data_manifest;
-    auto manifest = files.read_manifest();
-    if (manifest) {
-        auto parsed = parse_manifest(*manifest);
-        if (!parsed) return fail(parsed.error());
-        auto store = RunStore::open(folder, *parsed);
-        if (!store) return fail(store.error());
-        store_ = std::move(*store);
-        auto data = files.read_data_manifest();
-        if (!data) return fail(data.error());
-        data_manifest = *data;
-    }
-    auto image = load_image(files, store_.get());
-    if (!image) return fail(image.error());
+    auto opened = open_run(options_.folder.run());
+    if (!opened) return fail(opened.error());
+    ticket_ = std::move(opened->ticket);
+    store_ = std::move(opened->store);
+    Bytes data_manifest = std::move(opened->data_manifest);
     make_hosts();
     core_config_.self = options_.key.id();
     core_config_.progress_every = options_.settings.save_every;
     core_config_.trainer_silence = options_.settings.trainer_silence;
     core_config_.data_manifest = data_manifest;
-    core_.emplace(core_config_, std::move(*image), now());
+    core_.emplace(core_config_, std::move(opened->image), now());
     return store_ ? adopt(store_, std::move(data_manifest)) : Result<void>{};
 }
 

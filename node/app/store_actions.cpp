@@ -2,24 +2,9 @@
 
 #include <boost/asio/post.hpp>
 
-#include "node/log/progress_files.hpp"
-#include "protocol/base/log.hpp"
-#include "protocol/wire/canonical.hpp"
+#include "node/log/store_work.hpp"
 
 namespace skerry::node {
-namespace {
-
-Result<Answer> answer(Result<void> result) {
-    if (!result) return fail(result.error());
-    return Answer{};
-}
-
-Result<Answer> state_answer(Result<Digest> digest) {
-    if (!digest) return fail(digest.error());
-    return Answer{StateAnswer{*digest, true}};
-}
-
-}  // namespace
 
 StoreActions::StoreActions(Parts parts, std::shared_ptr<RunStore> store)
     : parts_(std::move(parts)), store_(std::move(store)) {}
@@ -39,85 +24,40 @@ void StoreActions::run(OpId op, Work work) {
     });
 }
 
+template <class A>
+void StoreActions::run_on_store(const A& action) {
+    run(action.op, [store = store_, action] { return carry_out(*store, action); });
+}
+
 void StoreActions::perform(const PersistSeen& action) {
-    run(action.op, [folder = parts_.folder, action]() -> Result<Answer> {
-        NodeFiles files(folder);
-        auto made = make_folder(folder);
-        if (!made) return fail(made.error());
-        auto old = files.read_seen();
-        Seen seen = old ? *old : Seen{};
-        seen.term = action.term;
-        seen.epoch = action.epoch;
-        seen.incarnation = action.incarnation;
-        if (action.roster) seen.roster = *action.roster;
-        if (!action.ticket.empty()) seen.ticket = action.ticket;
-        return answer(files.write_seen(seen));
-    });
+    run(action.op, [folder = parts_.folder, action] { return carry_out(folder, action); });
 }
 
 void StoreActions::perform(const AdoptManifest& action) {
-    asio::post(parts_.disk, [this, action]() {
-        auto made = [&]() -> Result<std::shared_ptr<RunStore>> {
-            auto manifest = parse_manifest(action.manifest);
-            if (!manifest) return fail(manifest.error());
-            auto store = RunStore::open(parts_.folder, *manifest);
-            if (!store) return fail(store.error());
-            auto kept = (*store)->files().write_data_manifest(action.data_manifest);
-            if (!kept) return fail(kept.error());
-            kept = (*store)->files().write_manifest(action.manifest);
-            if (!kept) return fail(kept.error());
-            return std::shared_ptr<RunStore>(std::move(*store));
-        }();
+    asio::post(parts_.disk, [this, action] {
+        auto made = carry_out(parts_.folder, action);
         asio::post(parts_.io, [this, op = action.op, data = action.data_manifest, made = std::move(made)]() mutable {
             if (!made) return finish(op, fail(made.error()));
             store_ = *made;
             auto taken = parts_.adopted(store_, std::move(data));
-            finish(op, answer(taken));
+            if (!taken) return finish(op, fail(taken.error()));
+            finish(op, Answer{});
         });
     });
 }
 
 void StoreActions::perform(const SaveLeases& action) {
-    asio::post(parts_.disk, [folder = parts_.folder, leases = action.leases] {
-        auto written = NodeFiles(folder).write_leases(leases);
-        if (!written) log_warn("leases.write", {{"error", written.error().detail}});
-    });
+    asio::post(parts_.disk, [folder = parts_.folder, action] { carry_out(folder, action); });
 }
 
-void StoreActions::perform(const DropPrivateState&) {
-    asio::post(parts_.disk, [store = store_, folder = parts_.folder] {
-        (void)ProgressFiles(folder).drop_all();
-        if (store) store->drop_own_contribution();
-    });
+void StoreActions::perform(const DropPrivateState& action) {
+    asio::post(parts_.disk,
+               [folder = parts_.folder, store = store_, action] { carry_out(folder, store.get(), action); });
 }
 
-void StoreActions::perform(const LoadState& action) {
-    run(action.op, [store = store_, action]() -> Result<Answer> {
-        auto loaded = store->load_state(action.step);
-        if (!loaded) return fail(loaded.error());
-        return state_answer(store->digest_state());
-    });
-}
-
-void StoreActions::perform(const ComputeDigest& action) {
-    run(action.op, [store = store_] { return state_answer(store->digest_state()); });
-}
-
-void StoreActions::perform(const WriteSnapshot& action) {
-    run(action.op, [store = store_]() -> Result<Answer> {
-        auto written = store->write_snapshot();
-        if (!written) return fail(written.error());
-        return Answer{StateAnswer{written->state_digest, true}};
-    });
-}
-
-void StoreActions::perform(const Prune& action) {
-    run(action.op, [store = store_, action]() -> Result<Answer> {
-        // The core says from which step on the log must stay; what of the rest goes is the quota's business.
-        auto pruned = store->prune(action.entries_below, {});
-        if (!pruned) return fail(pruned.error());
-        return Answer{};
-    });
-}
+void StoreActions::perform(const LoadState& action) { run_on_store(action); }
+void StoreActions::perform(const ComputeDigest& action) { run_on_store(action); }
+void StoreActions::perform(const WriteSnapshot& action) { run_on_store(action); }
+void StoreActions::perform(const Prune& action) { run_on_store(action); }
 
 }  // namespace skerry::node

@@ -37,6 +37,8 @@ class StoreActions {
   private:
     template <class Work>
     void run(OpId op, Work work);
+    template <class A>
+    void run_on_store(const A& action);
     void finish(OpId op, Result<Answer> result);
 
     Parts parts_;

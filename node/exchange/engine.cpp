@@ -43,7 +43,7 @@ Result<std::uint16_t> Engine::bind() { return links_->bind(); }
 
 void Engine::set_store(std::shared_ptr<RunStore> store) {
     run_ = store->manifest().run;
-    files_ = std::make_shared<PieceFiles>(std::move(store), parts_.key);
+    files_ = std::make_shared<PieceFiles>(std::move(store), signing_with(parts_.key));
 }
 
 Task<> Engine::run() {

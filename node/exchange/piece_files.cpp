@@ -42,7 +42,15 @@ Bytes two_results(const ResultPiece& first, const Digest& leaf, const Signature&
 
 }  // namespace
 
-PieceFiles::PieceFiles(std::shared_ptr<RunStore> store, KeyPair key) : store_(std::move(store)), key_(std::move(key)) {}
+PieceSigning signing_with(KeyPair key) {
+    return {[key](const Digest& h_after) { return sign_vote(key, h_after); },
+            [key](const Digest& plan, PieceIndex piece, const Digest& leaf) { return sign_result(key, plan, piece, leaf); },
+            [](const PublicKey& owner, const Digest& plan, PieceIndex piece, const Digest& leaf,
+               const Signature& signature) { return verify_result(owner, plan, piece, leaf, signature); }};
+}
+
+PieceFiles::PieceFiles(std::shared_ptr<RunStore> store, PieceSigning signing)
+    : store_(std::move(store)), signing_(std::move(signing)) {}
 
 PieceFiles::~PieceFiles() = default;
 
@@ -109,7 +117,7 @@ ChunkAnswer PieceFiles::take_result(const VerifyChunk& what, const Data& envelop
     bool signed_result = what.purpose == ChunkPurpose::result;
     Digest expected = signed_result ? envelope.leaf : what.expect;
     if (leaf != expected) return verdict(ChunkVerdict::bad_proof);
-    if (signed_result && !verify_result(what.owner, what.object.id, what.piece, leaf, envelope.owner_signature))
+    if (signed_result && !signing_.verify_result(what.owner, what.object.id, what.piece, leaf, envelope.owner_signature))
         return verdict(ChunkVerdict::bad_proof);
 
     auto here = entry->leaf(what.piece);
@@ -132,7 +140,7 @@ Result<ReducedAnswer> PieceFiles::reduce(const Digest& plan_digest, PieceIndex p
     ReducedAnswer answer;
     auto sign = [&](const Digest& leaf) {
         answer.leaf = leaf;
-        answer.signature = sign_result(key_, plan_digest, piece, leaf);
+        answer.signature = signing_.result(plan_digest, piece, leaf);
         return answer.signature;
     };
     auto reduced = store_->reduce(*entry, piece, sign);
@@ -238,7 +246,7 @@ void PieceFiles::drop_contributions(Step step) { store_->drop_contributions(step
 
 Result<PreparedAnswer> PieceFiles::prepare(const WritePrepared& action) {
     PreparedAnswer answer;
-    answer.signature = sign_vote(key_, action.h_after);
+    answer.signature = signing_.vote(action.h_after);
     answer.durable = without_entry_.contains(action.plan_digest) || is_prepared(action.plan_digest, action.root);
     if (answer.durable) return answer;
     auto entry = staged(action.plan_digest);

@@ -2,6 +2,7 @@
 // Where pieces are kept while a step is open and while a node catches up: the store's staged entries, gathered
 // contributions and fetched snapshots, found by name.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -22,10 +23,20 @@ struct PieceBytes {
     std::shared_ptr<const Bytes> chunk;
 };
 
+/// How a node signs votes and results, and checks those of others. Any thread.
+struct PieceSigning {
+    std::function<Signature(const Digest& h_after)> vote;
+    std::function<Signature(const Digest& plan, PieceIndex piece, const Digest& leaf)> result;
+    std::function<bool(const PublicKey& owner, const Digest& plan, PieceIndex piece, const Digest& leaf,
+                       const Signature& signature)>
+        verify_result;
+};
+PieceSigning signing_with(KeyPair key);
+
 /// Every function may wait for the disk.
 class PieceFiles {
   public:
-    PieceFiles(std::shared_ptr<RunStore> store, KeyPair key);
+    PieceFiles(std::shared_ptr<RunStore> store, PieceSigning signing);
     ~PieceFiles();
 
     // ---- any thread, several at once
@@ -58,7 +69,7 @@ class PieceFiles {
     ChunkAnswer take_snapshot_piece(const VerifyChunk& what, ByteSpan block);
 
     std::shared_ptr<RunStore> store_;
-    KeyPair key_;
+    PieceSigning signing_;
     // Guards the map, not the entries: codec threads look plans up that the disk thread opens.
     std::mutex mutex_;
     std::map<Digest, std::shared_ptr<StagedEntry>> staged_;

@@ -77,4 +77,26 @@ Result<NodeImage> load_image(const NodeFiles& files, RunStore* store) {
     return image;
 }
 
+Result<OpenedRun> open_run(const DiskPath& folder) {
+    OpenedRun out;
+    NodeFiles files(folder);
+    auto seen = files.read_seen();
+    if (seen) out.ticket = seen->ticket;
+    auto manifest = files.read_manifest();
+    if (manifest) {
+        auto parsed = parse_manifest(*manifest);
+        if (!parsed) return fail(parsed.error());
+        auto store = RunStore::open(folder, *parsed);
+        if (!store) return fail(store.error());
+        out.store = std::move(*store);
+        auto data = files.read_data_manifest();
+        if (!data) return fail(data.error());
+        out.data_manifest = std::move(*data);
+    }
+    auto image = load_image(files, out.store.get());
+    if (!image) return fail(image.error());
+    out.image = std::move(*image);
+    return out;
+}
+
 }  // namespace skerry::node

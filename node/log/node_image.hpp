@@ -11,4 +11,14 @@ namespace skerry::node {
 /// `store` is null before the first Welcome.
 Result<NodeImage> load_image(const NodeFiles& files, RunStore* store);
 
+/// A run folder as a process finds it.
+struct OpenedRun {
+    std::shared_ptr<RunStore> store;  ///< null before the first Welcome
+    Bytes data_manifest;
+    Bytes ticket;  ///< empty: none
+    NodeImage image;
+};
+/// Opens what is there, damaged or not. Errors: those of load_image and RunStore::open.
+Result<OpenedRun> open_run(const DiskPath& folder);
+
 }  // namespace skerry::node

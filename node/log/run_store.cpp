@@ -162,6 +162,11 @@ std::optional<Step> RunStore::oldest_entry() const {
     return entries_.empty() ? std::nullopt : std::optional(*entries_.begin());
 }
 
+std::vector<Step> RunStore::entries() const {
+    Lock lock(mutex_);
+    return {entries_.begin(), entries_.end()};
+}
+
 /// The entry of step k, checked against its decision.
 Result<std::shared_ptr<const EntryReader>> RunStore::open_entry(Step k) const {
     auto decided = row(k);

@@ -125,6 +125,7 @@ class RunStore {
     /// Reads and verifies the whole entry. A damaged one is set aside: digest_mismatch.
     Result<void> verify_entry(Step k);
     std::optional<Step> oldest_entry() const;
+    std::vector<Step> entries() const;  ///< ascending
 
     /// Opens a staged entry for a plan (canonical body). An older staged or prepared one of a
     /// *lower* plan of the same step is dropped once this one is made; a second call with the same

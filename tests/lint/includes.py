@@ -61,6 +61,10 @@ GENERATED = ["schema.hpp"]  # from coordinator/store/schema.sql
 PURE_FOLDERS = ["node/core", "coordinator/core", WIRE, "protocol/rules"]
 IMPURE = re.compile(r"^(boost/asio|thread|mutex|condition_variable|future|random|fstream|filesystem|iostream|"
                     r"unistd\.h|sys/|fcntl\.h|ctime|time\.h)")
+# Whatever the log does to a file, a simulated disk must see.
+DISK = re.compile(r"\b(fs|std::filesystem)::(?!path\b)\w+|(?<![\w>)])::(open|openat|unlink|rename|remove|stat|lstat|mkdir|rmdir|"
+                  r"f?truncate|fallocate|posix_fallocate|fsync|fdatasync|p?write|p?read|mmap|flock)\b|\bstd::[io]?fstream\b")
+DISK_FILE = "node/log/posix_disk.cpp"
 CLOCK = re.compile(r"\b(steady_clock|system_clock|high_resolution_clock)::now\b|\brand\(\)|\bgetenv\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
@@ -129,6 +133,9 @@ def check_code(name, code, complain):
     if not name.endswith("/main.cpp") and not name.startswith("tests/"):
         for found in re.finditer(r"\bdetached\b", code):
             complain(line_of(found.start()), "detached outside main: nobody would join it")
+    if folder_of(name, ARROWS) == "node/log" and name != DISK_FILE:
+        for found in DISK.finditer(code):
+            complain(line_of(found.start()), f"{found.group(0)}: node/log reaches the disk by way of {DISK_FILE}")
     if folder_of(name, ARROWS) in PURE_FOLDERS:
         for found in CLOCK.finditer(code):
             complain(line_of(found.start()), f"{folder_of(name, ARROWS)} is pure: no {found.group(0)}")

@@ -53,8 +53,8 @@ Manifest small_manifest(CodecId codec, std::uint64_t elements) {
     return m;
 }
 
-StoreRun::StoreRun(std::size_t nodes, Manifest manifest)
-    : manifest_(std::move(manifest)), service_(KeyPair::generate()) {
+StoreRun::StoreRun(std::size_t nodes, Manifest manifest, std::vector<node::Disk*> disks)
+    : disks_(std::move(disks)), manifest_(std::move(manifest)), service_(KeyPair::generate()) {
     for (std::size_t i = 0; i < nodes; ++i) keys_.push_back(KeyPair::generate());
     std::sort(keys_.begin(), keys_.end(),
               [](const KeyPair& a, const KeyPair& b) { return a.id() < b.id(); });
@@ -70,7 +70,8 @@ fs::path StoreRun::folder(std::size_t i) const { return folder_.path() / std::to
 
 Result<void> StoreRun::reopen(std::size_t i) {
     stores_[i].reset();
-    auto opened = node::RunStore::open(folder(i), manifest_);
+    node::DiskPath place = disks_.empty() ? node::DiskPath(folder(i)) : node::DiskPath(*disks_[i], "/run");
+    auto opened = node::RunStore::open(place, manifest_);
     if (!opened) return fail(opened.error());
     stores_[i] = std::move(*opened);
     return {};

@@ -31,7 +31,8 @@ Manifest small_manifest(CodecId codec = CodecId::a8, std::uint64_t elements = 10
 
 class StoreRun {
   public:
-    explicit StoreRun(std::size_t nodes, Manifest manifest = small_manifest());
+    /// On temporary folders, or on disks: one for each node.
+    explicit StoreRun(std::size_t nodes, Manifest manifest = small_manifest(), std::vector<node::Disk*> disks = {});
 
     node::RunStore& store(std::size_t i) { return *stores_[i]; }
     std::filesystem::path folder(std::size_t i) const;
@@ -67,6 +68,7 @@ class StoreRun {
 
   private:
     TemporaryFolder folder_;
+    std::vector<node::Disk*> disks_;
     Manifest manifest_;
     KeyPair service_;
     std::vector<KeyPair> keys_;  // ascending by id: plan order

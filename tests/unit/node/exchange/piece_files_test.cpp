@@ -47,8 +47,8 @@ class PieceFilesTest : public ::testing::Test {
     Step step;
     Plan plan;
     Digest digest;
-    PieceFiles files{borrowed(run.store(0)), run.key(0)};
-    PieceFiles others{borrowed(run.store(1)), run.key(1)};
+    PieceFiles files{borrowed(run.store(0)), signing_with(run.key(0))};
+    PieceFiles others{borrowed(run.store(1)), signing_with(run.key(1))};
 };
 
 TEST_F(PieceFilesTest, APieceWithItsProofIsStored) {

@@ -18,7 +18,7 @@ class ProgressFilesTest : public testing::Test {
 
     void save(ProgressFiles& files, std::uint32_t slot, std::uint64_t steps) {
         ASSERT_TRUE(files.void_slot(slot));
-        std::ofstream(files.trainer_file(slot)) << "state";
+        std::ofstream(files.trainer_file(slot).path()) << "state";
         ProgressNote note{Step{3}, Step{4}, {{LeaseId{9}, 10, 20}}, 7};
         ASSERT_TRUE(files.commit(slot, note, TrainedSoFar{steps, 10, 160, 2.5}));
     }

@@ -1,0 +1,79 @@
+#include "node/log/store_work.hpp"
+
+#include "node/log/progress_files.hpp"
+#include "protocol/base/log.hpp"
+#include "protocol/wire/canonical.hpp"
+
+namespace skerry::node {
+namespace {
+
+Result<Answer> answer(Result<void> result) {
+    if (!result) return fail(result.error());
+    return Answer{};
+}
+
+Result<Answer> state_answer(Result<Digest> digest) {
+    if (!digest) return fail(digest.error());
+    return Answer{StateAnswer{*digest, true}};
+}
+
+}  // namespace
+
+Result<Answer> carry_out(const DiskPath& folder, const PersistSeen& action) {
+    NodeFiles files(folder);
+    auto made = make_folder(folder);
+    if (!made) return fail(made.error());
+    auto old = files.read_seen();
+    Seen seen = old ? *old : Seen{};
+    seen.term = action.term;
+    seen.epoch = action.epoch;
+    seen.incarnation = action.incarnation;
+    if (action.roster) seen.roster = *action.roster;
+    if (!action.ticket.empty()) seen.ticket = action.ticket;
+    return answer(files.write_seen(seen));
+}
+
+Result<std::shared_ptr<RunStore>> carry_out(const DiskPath& folder, const AdoptManifest& action) {
+    auto manifest = parse_manifest(action.manifest);
+    if (!manifest) return fail(manifest.error());
+    auto store = RunStore::open(folder, *manifest);
+    if (!store) return fail(store.error());
+    auto kept = (*store)->files().write_data_manifest(action.data_manifest);
+    if (kept) kept = (*store)->files().write_manifest(action.manifest);
+    if (!kept) return fail(kept.error());
+    return std::shared_ptr<RunStore>(std::move(*store));
+}
+
+void carry_out(const DiskPath& folder, const SaveLeases& action) {
+    auto written = NodeFiles(folder).write_leases(action.leases);
+    if (!written) log_warn("leases.write", {{"error", written.error().detail}});
+}
+
+void carry_out(const DiskPath& folder, RunStore* store, const DropPrivateState&) {
+    auto dropped = ProgressFiles(folder).drop_all();
+    if (!dropped) log_warn("progress.drop", {{"error", dropped.error().detail}});
+    if (store != nullptr) store->drop_own_contribution();
+}
+
+Result<Answer> carry_out(RunStore& store, const LoadState& action) {
+    auto loaded = store.load_state(action.step);
+    if (!loaded) return fail(loaded.error());
+    return state_answer(store.digest_state());
+}
+
+Result<Answer> carry_out(RunStore& store, const ComputeDigest&) { return state_answer(store.digest_state()); }
+
+Result<Answer> carry_out(RunStore& store, const WriteSnapshot&) {
+    auto written = store.write_snapshot();
+    if (!written) return fail(written.error());
+    return Answer{StateAnswer{written->state_digest, true}};
+}
+
+Result<Answer> carry_out(RunStore& store, const Prune& action) {
+    // The core says from which step on the log must stay; what of the rest goes is the quota's business.
+    auto pruned = store.prune(action.entries_below, {});
+    if (!pruned) return fail(pruned.error());
+    return Answer{};
+}
+
+}  // namespace skerry::node
