@@ -85,7 +85,7 @@ std::optional<Giver::Lost> Giver::on_done(const Done& done) {
     }
     std::optional<Lost> lost;
     if (done.error && done.error->code != Errc::closed && done.error->code != Errc::cancelled) {
-        lost = Lost{running.object, running.piece};
+        lost = Lost{running.object, running.piece, done.error->code};
         context_.emit(SendPeer{running.asker, Gone{running.object, {running.piece}, GoneReason::lost}});
     }
     if (connected) serve_next(running.asker, found->second);

@@ -31,6 +31,7 @@ class Giver {
     struct Lost {
         ObjectRef object;
         PieceIndex piece;
+        Errc code = Errc::not_found;
     };
 
     explicit Giver(Context& context) : context_(context) {}

@@ -106,7 +106,7 @@ void StepMachine::contribution_lost(const ObjectRef& object) {
 
 void StepMachine::freeze_if_due() {
     if (!round_over_ || frozen_ || encode_op_ || lost_at_ || reload_wanted_ || stopping_ || !at_head()) return;
-    if (!trainer_.idle() || !trainer_.has_delta()) return;
+    if (!trainer_.idle() || !trainer_.has_delta() || context_.now < disk_again_) return;
     // The plan in force binds what the process before froze: freezing again would replace that file.
     const auto& plan = context_.orders.plan;
     if (plan && exchange_.follows(plan->digest) && exchange_.binds_own(context_.self())) return;
@@ -123,7 +123,8 @@ void StepMachine::on_encoded(const Done& done) {
     if (encode_dropped_) return;
     const auto* answer = std::get_if<EncodedAnswer>(&done.answer);
     if (done.error || answer == nullptr) {
-        if (done.error && done.error->code == Errc::disk_full) return;
+        const bool refused = done.error && (done.error->code == Errc::disk_full || done.error->code == Errc::io_error);
+        if (refused) return disk_refused();
         trainer_.fail("its weights could not be read");
         on_trainer_gone();
         return;

@@ -227,7 +227,9 @@ struct NodeCore::Parts {
                 catch_up.on_fetched(*fetched);
             }
         } else if (giver.owns(done.op)) {
-            if (auto lost = giver.on_done(done)) machine.contribution_lost(lost->object);
+            auto lost = giver.on_done(done);
+            if (lost && lost->object.kind == ObjectKind::contribution) machine.contribution_lost(lost->object);
+            else if (lost && lost->code == Errc::digest_mismatch) log.forget(lost->object);
         } else if (exchange.owns(done.op)) {
             exchange.on_done(done);
         } else if (log.owns(done.op)) {

@@ -6,12 +6,23 @@
 
 namespace skerry::node {
 
+namespace {
+bool refused(const Done& done) {
+    return done.error && (done.error->code == Errc::disk_full || done.error->code == Errc::io_error);
+}
+}  // namespace
+
 void StateLog::begin(const NodeImage& image) {
     entries_.insert(image.entries.begin(), image.entries.end());
     for (const StateDigest& snapshot : image.snapshots) snapshots_[snapshot.step] = snapshot.value;
     if (image.state) marked_ = image.state->step;
     records_ = chain_.known();
     applied_ = newest_start();
+}
+
+void StateLog::forget(const ObjectRef& object) {
+    if (object.kind == ObjectKind::result && object.step < chain_.known()) entries_.erase(object.step);
+    if (object.kind == ObjectKind::block) snapshots_.erase(object.step);
 }
 
 Step StateLog::log_head() const {
@@ -145,6 +156,7 @@ StateLog::Result StateLog::on_done(const Done& done) {
     if (append_ && append_->first == done.op) {
         const Step step = append_->second;
         append_.reset();
+        if (refused(done)) return {Outcome::refused, step};
         if (done.error) return {Outcome::append_failed, step};
         entries_.insert(step);
         records_ = std::max(records_, step.next());
@@ -177,6 +189,7 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
     switch (running.kind) {
         case Kind::load: {
             const auto agreed = agreed_digest(running.step);
+            if (refused(done)) return {Outcome::refused, running.step};
             const bool differs = !failed && agreed && state->digest && *state->digest != *agreed;
             if (failed || differs) {
                 if (marked_ == running.step) {
@@ -196,6 +209,8 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
         }
         case Kind::apply:
             if (failed) {
+                // theta and m are unchanged: what happens after their first change is an internal error.
+                if (refused(done)) return {Outcome::refused, running.step};
                 const bool damaged = done.error && done.error->code == Errc::digest_mismatch;
                 if (damaged) entries_.erase(running.step);
                 else loaded_ = false;

@@ -15,9 +15,12 @@ class StateLog {
     StateLog(Context& context, Chain& chain) : context_(context), chain_(chain) {}
 
     void begin(const NodeImage& image);
+    /// The bytes of an entry, or of a snapshot, turned out to be damaged: they are not here any longer.
+    void forget(const ObjectRef& object);
 
+    /// refused: the disk is full or failed; what it holds is not to blame, and the same may be tried again.
     enum class Outcome : std::uint8_t {
-        none, loaded, load_failed, appended, append_failed, applied, apply_failed, adopted, adopt_failed, digest
+        none, refused, loaded, load_failed, appended, append_failed, applied, apply_failed, adopted, adopt_failed, digest
     };
     struct Result {
         Outcome outcome = Outcome::none;

@@ -11,6 +11,7 @@ namespace {
 constexpr Millis kAskAgain{2000};
 constexpr Millis kReloadAgain{3000};
 constexpr Millis kPrepareAgain{5000};
+constexpr Millis kDiskAgain{2000};
 constexpr std::size_t kPlanBodies = 4;
 
 ControlMessage control(ControlBody body) {
@@ -37,7 +38,7 @@ void StepMachine::begin(const NodeImage& image) {
     }
     for (const PreparedImage& found : image.prepared) {
         auto plan = parse_plan(found.plan_body);
-        if (!plan || found.step < open) continue;
+        if (!plan || found.step != open) continue;
         const bool fits = found.leaves.size() == context_.grid.count() && found.signatures.size() == found.leaves.size();
         if (!fits || (exchange_.following() && Exchange::rank(*plan) < Exchange::rank(exchange_.plan()))) continue;
         exchange_.restore(found, std::make_shared<const Plan>(std::move(*plan)), body_digest(found.plan_body));
@@ -187,7 +188,7 @@ std::optional<PreparedState> StepMachine::prepared() const {
 // -------------------------------------------------------------------------------------------------- log
 
 void StepMachine::append_next() {
-    if (halted_ || log_.appending()) return;
+    if (halted_ || log_.appending() || context_.now < disk_again_) return;
     const Step next = log_.log_head();
     if (!log_.loaded()) return;
     if (next >= chain_.known()) {
@@ -261,7 +262,7 @@ void StepMachine::adopt_snapshot() {
 void StepMachine::apply_next() {
     const Step step = log_.applied();
     if (halted_ || !log_.loaded() || step >= chain_.known() || !log_.has_entry(step)) return;
-    if (log_.busy() || log_.being_read()) return;
+    if (context_.now < disk_again_ || log_.busy() || log_.being_read()) return;
     if (!trainer_.quiet()) {
         trainer_.freeze();
         return;
@@ -391,8 +392,17 @@ void StepMachine::on_log(const StateLog::Result& result) {
             after_apply();
             break;
         case Outcome::adopt_failed: drop_fetched_snapshot(); break;
+        case Outcome::refused:
+            treatment_.reset();
+            disk_refused();
+            break;
         default: break;
     }
+}
+
+void StepMachine::disk_refused() {
+    context_.note("the disk refuses; trying again", true);
+    disk_again_ = context_.now + kDiskAgain;
 }
 
 // ----------------------------------------------------------------------------------------------- driving
@@ -400,7 +410,8 @@ void StepMachine::on_log(const StateLog::Result& result) {
 void StepMachine::advance() {
     if (!context_.manifest || exited_) return;
     ask_decisions();
-    if (!log_.loaded() && !log_.busy() && !log_.being_read() && trainer_.quiet()) log_.load();
+    const bool may_load = !log_.loaded() && !log_.busy() && !log_.being_read() && trainer_.quiet();
+    if (may_load && context_.now >= disk_again_) log_.load();
     adopt_snapshot();
     append_next();
     apply_next();
@@ -417,6 +428,7 @@ Mono StepMachine::next_wake() const {
     Mono wake = decisions_again_ > context_.now ? decisions_again_ : Mono::max();
     if (auto due = save_due()) wake = std::min(wake, *due);
     if (prepared_ && !prepared_->state.durable) wake = std::min(wake, prepare_again_);
+    if (disk_again_ > context_.now) wake = std::min(wake, disk_again_);
     return wake;
 }
 

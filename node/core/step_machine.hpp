@@ -105,6 +105,7 @@ class StepMachine {
     Treatment treat(const Decision& decision) const;
     void applied(Step step, bool local_kept);
     void after_apply();
+    void disk_refused();
     void keep_house();
     // --- leases and the local delta
     void settle_leases();
@@ -144,6 +145,7 @@ class StepMachine {
     Digest prepare_plan_;
     Digest prepare_root_;
     Mono prepare_again_ = Mono::min();
+    Mono disk_again_ = Mono::min();  ///< it refused something: not before then
     std::optional<Treatment> treatment_;
 
     std::optional<Frozen> frozen_;

@@ -16,10 +16,8 @@ ChunkAnswer verdict(ChunkVerdict value) {
     return answer;
 }
 
-bool is_disk(Errc code) { return code == Errc::disk_full || code == Errc::io_error; }
-
 /// What a store's refusal says about a piece whose proof or signature holds.
-ChunkVerdict judge(const Error& error) { return is_disk(error.code) ? ChunkVerdict::disk_error : ChunkVerdict::bad_content; }
+ChunkVerdict judge(const Error& error) { return is_disk_error(error.code) ? ChunkVerdict::disk_error : ChunkVerdict::bad_content; }
 
 /// Proof, then as much of the chunk as fits: u32 count, digests, blob.
 Bytes contribution_evidence(const Data& envelope, ByteSpan chunk) {
@@ -81,7 +79,11 @@ Result<PieceBytes> PieceFiles::read(const ObjectRef& object, PieceIndex piece) {
         bytes = std::move(found->chunk);
     } else if (object.kind == ObjectKind::result) {
         auto found = store_->read_result(object.step, object.id, piece);
-        if (!found) return fail(found.error());
+        if (!found) {
+            // Sets the entry aside, so that it is fetched again.
+            if (found.error().code == Errc::digest_mismatch) (void)store_->verify_entry(object.step);
+            return fail(found.error());
+        }
         envelope.leaf = found->leaf;
         envelope.owner_signature = found->owner_signature;
         bytes = std::move(found->chunk);
@@ -111,9 +113,14 @@ ChunkAnswer PieceFiles::take_contribution(const VerifyChunk& what, const Data& e
 }
 
 ChunkAnswer PieceFiles::take_result(const VerifyChunk& what, const Data& envelope, ByteSpan chunk) {
-    auto entry = staged(what.object.id);
-    if (!entry) return verdict(ChunkVerdict::disk_error);
     Digest leaf = merkle_leaf(chunk);
+    auto entry = staged(what.object.id);
+    if (!entry) {  // prepared before: it is here already
+        auto kept = store_->read_result(what.object.step, what.object.id, what.piece);
+        auto answer = verdict(kept && kept->leaf == leaf ? ChunkVerdict::stored : ChunkVerdict::disk_error);
+        answer.leaf = leaf;
+        return answer;
+    }
     bool signed_result = what.purpose == ChunkPurpose::result;
     Digest expected = signed_result ? envelope.leaf : what.expect;
     if (leaf != expected) return verdict(ChunkVerdict::bad_proof);
@@ -197,7 +204,7 @@ ChunkAnswer PieceFiles::take_snapshot_piece(const VerifyChunk& what, ByteSpan bl
     if (fetch == fetches_.end()) return verdict(ChunkVerdict::disk_error);
     auto put = fetch->second->put(what.object.id, block);
     if (put) return verdict(ChunkVerdict::stored);
-    return verdict(is_disk(put.error().code) ? ChunkVerdict::disk_error : ChunkVerdict::bad_proof);
+    return verdict(is_disk_error(put.error().code) ? ChunkVerdict::disk_error : ChunkVerdict::bad_proof);
 }
 
 Result<void> PieceFiles::follow(ByteSpan plan_body) {
@@ -252,7 +259,7 @@ Result<PreparedAnswer> PieceFiles::prepare(const WritePrepared& action) {
     auto entry = staged(action.plan_digest);
     if (!entry) return fail(Errc::not_found, "no staging for plan " + action.plan_digest.short_hex());
     auto made = store_->prepare(*entry);
-    if (!made && !is_disk(made.error().code)) return fail(made.error());
+    if (!made && !is_disk_error(made.error().code)) return fail(made.error());
     if (made && made->root != action.root)
         return fail(Errc::digest_mismatch, "the prepared entry has root " + made->root.short_hex());
     answer.durable = made.has_value();

@@ -85,8 +85,12 @@ Result<DecisionLog> DecisionLog::load(File file, Step first, const Digest& h_fir
     if (*size >= kMagic.size()) {
         auto read = file.read_at(0, magic);
         if (!read) return fail(read.error());
-        if (as_text(magic) != kMagic)
-            return fail(Errc::malformed, file.path().string() + " is not a log of decisions");
+        // The folder is this run's, so this is damage, and cut off like any other.
+        if (as_text(magic) != kMagic) {
+            log.file_ = std::move(file);
+            log.cut_bytes_ = *size;
+            return log;
+        }
         log.end_ = kMagic.size();
     }
     log.file_ = std::move(file);

@@ -147,8 +147,8 @@ Result<FolderLock> FolderLock::take(const DiskPath& folder) {
 
 Result<void> make_folder(const DiskPath& folder) {
     int code = folder.disk().make_folder(folder.path());
-    if (code == EEXIST) return {};
-    if (code != 0) return fail(file_error("make folder", folder, code));
+    if (code != 0 && code != EEXIST) return fail(file_error("make folder", folder, code));
+    // Also of one that is there: whoever made it may have died before this.
     return sync_folder(folder.parent());
 }
 

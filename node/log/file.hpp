@@ -15,6 +15,9 @@
 
 namespace skerry::node {
 
+/// The disk refused; the bytes are not to blame.
+inline bool is_disk_error(Errc code) { return code == Errc::disk_full || code == Errc::io_error; }
+
 /// An open file and its name. write_at and read_at may be called from several threads at once.
 class File {
   public:
@@ -71,6 +74,7 @@ class FolderLock {
     File file_;
 };
 
+/// Durable, also where it was there.
 Result<void> make_folder(const DiskPath& folder);
 Result<void> sync_folder(const DiskPath& folder);
 /// Not durable.

@@ -83,14 +83,18 @@ Result<OpenedRun> open_run(const DiskPath& folder) {
     auto seen = files.read_seen();
     if (seen) out.ticket = seen->ticket;
     auto manifest = files.read_manifest();
-    if (manifest) {
+    auto data = files.read_data_manifest();
+    for (const Result<Bytes>* file : {&manifest, &data}) {
+        if (*file || file->error().code == Errc::not_found) continue;
+        if (is_disk_error(file->error().code)) return fail(file->error());
+        log_warn("manifest.damaged", {{"error", file->error().detail}});  // the coordinator sends it again
+    }
+    if (manifest && data) {
         auto parsed = parse_manifest(*manifest);
         if (!parsed) return fail(parsed.error());
         auto store = RunStore::open(folder, *parsed);
         if (!store) return fail(store.error());
         out.store = std::move(*store);
-        auto data = files.read_data_manifest();
-        if (!data) return fail(data.error());
         out.data_manifest = std::move(*data);
     }
     auto image = load_image(files, out.store.get());

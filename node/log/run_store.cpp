@@ -32,23 +32,24 @@ RunStore::~RunStore() = default;
 // ---- opening -----------------------------------------------------------------------------------
 
 Result<std::unique_ptr<RunStore>> RunStore::open(DiskPath folder,
-                                                 const Manifest& manifest) {
+                                                 const Manifest& manifest,
+                                                 const Bytes* data_manifest) {
     std::unique_ptr<RunStore> store(new RunStore(std::move(folder), manifest));
     auto codec = find_codec(manifest.codec);
     if (!codec) return fail(codec.error());
     store->codec_ = *codec;
-    auto opened = store->open_files();
+    auto opened = store->open_files(data_manifest);
     if (!opened) return fail(opened.error());
     return store;
 }
 
-Result<void> RunStore::open_files() {
+Result<void> RunStore::open_files(const Bytes* data_manifest) {
     auto done = make_folder(folder_);
     if (!done) return done;
     auto lock = FolderLock::take(folder_);
     if (!lock) return fail(lock.error());
     lock_ = std::move(*lock);
-    done = check_manifest();
+    done = check_manifest(data_manifest);
     for (const char* name : {"entries", "prepared", "snapshots", "contribution", "progress"}) {
         if (done) done = make_folder(folder_ / name);
     }
@@ -64,26 +65,50 @@ Result<void> RunStore::open_files() {
     if (decisions_.cut_bytes() > 0)
         log_warn("log.decisions_cut", {{"bytes", std::to_string(decisions_.cut_bytes())},
                                        {"next", std::to_string(decisions_.next().value)}});
-    auto names = names_in(folder_ / "entries");
-    if (!names) return fail(names.error());
-    for (const std::string& name : *names) {
-        auto step = parse_number(name);
-        if (step) entries_.insert(Step{*step});
-    }
-    done = find_prepared();
+    done = find_entries();
+    if (done) done = find_prepared();
     if (done) done = find_snapshots();
     if (done) done = find_contributions();
     return done;
 }
 
-Result<void> RunStore::check_manifest() {
+/// An entry whose decision was cut off is of the log no longer; its bytes may be needed all the same.
+Result<void> RunStore::find_entries() {
+    auto names = names_in(folder_ / "entries");
+    if (!names) return fail(names.error());
+    for (const std::string& name : *names) {
+        auto number = parse_number(name);
+        if (!number) continue;
+        Step step{*number};
+        if (step < decisions_.next()) {
+            entries_.insert(step);
+            continue;
+        }
+        auto reader = EntryReader::open(entry_path(step), grid_, codec_->id());
+        Result<void> moved;
+        if (reader) {
+            const Plan& plan = (*reader)->plan();
+            moved = rename_durably(entry_path(step), prepared_path({step, plan.term, plan.attempt, {}, {}}));
+        } else {
+            moved = remove_file(entry_path(step));
+        }
+        if (!moved) return moved;
+    }
+    return {};
+}
+
+Result<void> RunStore::check_manifest(const Bytes* data_manifest) {
     Bytes body = to_bytes(manifest_);
     auto known = files_.read_manifest();
-    if (!known && known.error().code != Errc::not_found) return fail(known.error());
-    if (!known) return files_.write_manifest(body);
-    if (*known == body) return {};
-    return fail(Errc::bad_state, folder_.string() + " belongs to another run",
-                "give the run a folder of its own, or move this one away");
+    if (!known && is_disk_error(known.error().code)) return fail(known.error());
+    if (known && *known != body)
+        return fail(Errc::bad_state, folder_.string() + " belongs to another run",
+                    "give the run a folder of its own, or move this one away");
+    // The manifest comes last: a folder that has one has both.
+    Result<void> written;
+    if (data_manifest != nullptr) written = files_.write_data_manifest(*data_manifest);
+    if (written && !known) written = files_.write_manifest(body);
+    return written;
 }
 
 void RunStore::remove_temporary_files() const {

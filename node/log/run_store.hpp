@@ -64,9 +64,11 @@ class RunStore {
   public:
     /// Opens the folder, or makes it. Cuts a torn tail off `decisions`, finishes a rename that a
     /// crash interrupted, removes temporary files. Does not touch the state yet: see load_state.
-    /// errors  bad_state: another process has the folder, or it belongs to another run.
-    static Result<std::unique_ptr<RunStore>> open(DiskPath folder,
-                                                  const Manifest& manifest);
+    /// A new folder gets the manifest, behind the data manifest if that is given; damaged ones are
+    /// written anew. errors  bad_state: another process has the folder, or it belongs to another
+    /// run.
+    static Result<std::unique_ptr<RunStore>> open(DiskPath folder, const Manifest& manifest,
+                                                  const Bytes* data_manifest = nullptr);
     ~RunStore();
 
     const DiskPath& folder() const { return folder_; }
@@ -104,7 +106,7 @@ class RunStore {
     Result<void> apply(Step k);
 
     /// Digest of the state in the mapped files; reads all of it once. Also writes the mark, after
-    /// which a restart finds the state without a replay. Must not overlap apply.
+    /// which a restart finds the state without a replay; a disk that refuses it costs that replay. Must not overlap apply.
     Result<Digest> digest_state();
 
     // ---- decisions and entries -----------------------------------------------------------------
@@ -210,9 +212,10 @@ class RunStore {
     using Lock = std::lock_guard<std::mutex>;
 
     RunStore(DiskPath folder, const Manifest& manifest);
-    Result<void> open_files();
-    Result<void> check_manifest();
+    Result<void> open_files(const Bytes* data_manifest);
+    Result<void> check_manifest(const Bytes* data_manifest);
     void remove_temporary_files() const;
+    Result<void> find_entries();
     Result<void> find_prepared();
     Result<void> find_snapshots();
     Result<void> find_contributions();
@@ -236,6 +239,7 @@ class RunStore {
     void add_snapshot(Snapshot snapshot);
     std::shared_ptr<const Snapshot> find_snapshot(Step step) const;
     void index_snapshots();  // with mutex_ held
+    static std::optional<BlockPlace> find_block(const Snapshot& snapshot, const Digest& id);
     Result<Bytes> read_snapshot_block(const BlockPlace& place) const;
 
     DiskPath folder_;

@@ -86,6 +86,9 @@ Result<bool> RunStore::adopt_prepared(Step k) {
         if (in_log || entry.step != k || entry.root != decided->root ||
             entry.plan_digest != decided->plan_digest)
             continue;
+        // An earlier try whose folder could not be synced: renamed anew, since a second fsync alone
+        // may say ok to nothing.
+        if (!is_there(prepared_path(entry))) (void)rename_file(entry_path(k), prepared_path(entry));
         auto renamed = rename_durably(prepared_path(entry), entry_path(k));
         if (!renamed) return fail(renamed.error());
         forget_reader(prepared_path(entry));

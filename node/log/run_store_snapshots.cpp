@@ -31,6 +31,20 @@ void RunStore::set_snapshot_aside(Step k) {
     index_snapshots();
 }
 
+std::optional<RunStore::BlockPlace> RunStore::find_block(const Snapshot& snapshot, const Digest& id) {
+    const SnapshotInfo& info = snapshot.info();
+    for (auto [part, leaves] : {std::pair{BlockPart::theta, &snapshot.leaves().theta},
+                                std::pair{BlockPart::m, &snapshot.leaves().m}}) {
+        auto at = std::find(leaves->begin(), leaves->end(), id);
+        if (at != leaves->end())
+            return BlockPlace{info.step, part, PieceIndex{static_cast<std::uint32_t>(at - leaves->begin())}};
+    }
+    if (id == info.state_digest) return BlockPlace{info.step, BlockPart::roots, {}};
+    if (id == info.roots.theta_root) return BlockPlace{info.step, BlockPart::theta, {}};
+    if (id == info.roots.m_root) return BlockPlace{info.step, BlockPart::m, {}};
+    return std::nullopt;
+}
+
 /// Later snapshots win: they stay longest. A leaf wins over a root, so that of one piece the hash
 /// gives the piece.
 void RunStore::index_snapshots() {
@@ -109,10 +123,14 @@ Result<Bytes> RunStore::read_block(const ObjectRef& object) {
     {
         Lock lock(mutex_);
         auto found = blocks_.find(object.id);
-        if (object.id.is_zero() && snapshots_.contains(object.step))
+        auto named = snapshots_.find(object.step);
+        if (object.id.is_zero() && named != snapshots_.end())
             place = BlockPlace{object.step, BlockPart::roots, {}};
         else if (found != blocks_.end())
             place = found->second;
+        // Of the snapshot that was named, if that has it: whoever is told of damage then knows whose.
+        if (place && place->snapshot != object.step && named != snapshots_.end())
+            place = find_block(*named->second, object.id).value_or(*place);
     }
     if (place) {
         auto block = read_snapshot_block(*place);

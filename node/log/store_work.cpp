@@ -36,11 +36,12 @@ Result<Answer> carry_out(const DiskPath& folder, const PersistSeen& action) {
 Result<std::shared_ptr<RunStore>> carry_out(const DiskPath& folder, const AdoptManifest& action) {
     auto manifest = parse_manifest(action.manifest);
     if (!manifest) return fail(manifest.error());
-    auto store = RunStore::open(folder, *manifest);
+    const bool used = is_there(folder / "decisions");
+    auto store = RunStore::open(folder, *manifest, &action.data_manifest);
     if (!store) return fail(store.error());
-    auto kept = (*store)->files().write_data_manifest(action.data_manifest);
-    if (kept) kept = (*store)->files().write_manifest(action.manifest);
-    if (!kept) return fail(kept.error());
+    if (used)
+        return fail(Errc::bad_state, folder.string() + ": the damaged manifest is written anew; the node starts again",
+                    "look after that disk");
     return std::shared_ptr<RunStore>(std::move(*store));
 }
 

@@ -11,7 +11,8 @@ namespace skerry::node {
 
 /// Fields that the action leaves empty stay as they are. Makes the folder if need be.
 Result<Answer> carry_out(const DiskPath& folder, const PersistSeen& action);
-/// Makes the run folder.
+/// Makes the run folder. errors  bad_state: it was there, but its manifest was damaged. It is mended; the process
+/// must start again to learn what else is in it.
 Result<std::shared_ptr<RunStore>> carry_out(const DiskPath& folder, const AdoptManifest& action);
 /// A cache: what fails is logged.
 void carry_out(const DiskPath& folder, const SaveLeases& action);

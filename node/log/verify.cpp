@@ -209,9 +209,10 @@ void Verifier::check_newest_prepared() {
     const Step k{log_.next().value - 1};
     const DecisionRow* row = log_.row(k);
     if (row->kind != EntryKind::commit || entries_.contains(k)) return;
-    std::error_code ignored;
-    for (const auto& item : fs::directory_iterator(folder_ / "prepared", ignored)) {
-        auto entry = EntryReader::open(item.path(), grid_, codec_->id());
+    auto names = names_in(folder_ / "prepared");
+    if (!names) return;
+    for (const std::string& name : *names) {
+        auto entry = EntryReader::open(folder_ / "prepared" / name, grid_, codec_->id());
         if (!entry || (*entry)->root() != row->root || (*entry)->plan_digest() != row->plan_digest) continue;
         if (auto whole = (*entry)->verify(); !whole) continue;
         check_plan(**entry, decisions_[k.value - first_.value]);
