@@ -1,0 +1,58 @@
+#include "tests/sim/disk_facts.hpp"
+
+#include "protocol/rules/chain.hpp"
+#include "protocol/wire/canonical.hpp"
+
+namespace skerry::sim {
+
+using namespace node;
+
+bool DiskFacts::has(Step step, const Entry& entry) const {
+    for (auto [at, end] = entries.equal_range(step); at != end; ++at)
+        if (at->second == entry) return true;
+    return false;
+}
+
+bool DiskFacts::covers(Step step, const Digest& plan) const {
+    if (!snapshots.empty() && *snapshots.rbegin() > step) return true;
+    for (auto [at, end] = entries.equal_range(step); at != end; ++at)
+        if (at->second.plan == plan) return true;
+    return false;
+}
+
+DiskFacts facts_of(const RunStore& store) {
+    DiskFacts out;
+    out.decisions = store.decisions().next();
+    for (Step step : store.entries())
+        if (const DecisionRow* row = store.decisions().row(step)) out.entries.insert({step, {row->plan_digest, row->root}});
+    for (const PreparedEntry& entry : store.prepared()) out.entries.insert({entry.step, {entry.plan_digest, entry.root}});
+    for (const SnapshotInfo& snapshot : store.snapshots()) out.snapshots.insert(snapshot.step);
+    return out;
+}
+
+DiskFacts read_facts(const DiskPath& folder, const Manifest& manifest) {
+    DiskFacts out;
+    const PieceGrid grid{manifest.elements, manifest.piece_elements};
+    const Digest run = body_digest(to_bytes(manifest));
+    auto decisions = DecisionLog::open_read_only(folder / "decisions", Step{0}, chain_start(run));
+    if (decisions) out.decisions = decisions->next();
+    for (const char* kind : {"entries", "prepared"}) {
+        auto names = names_in(folder / kind);
+        if (!names) continue;
+        for (const std::string& name : *names) {
+            auto entry = EntryReader::open(folder / kind / name, grid, manifest.codec);
+            if (!entry || !(*entry)->verify()) continue;
+            out.entries.insert({(*entry)->plan().step, {(*entry)->plan_digest(), (*entry)->root()}});
+        }
+    }
+    auto names = names_in(folder / "snapshots");
+    if (!names) return out;
+    for (const std::string& name : *names) {
+        if (!parse_number(name)) continue;
+        auto snapshot = Snapshot::open(folder / "snapshots" / name, run, grid);
+        if (snapshot && snapshot->verify()) out.snapshots.insert(snapshot->info().step);
+    }
+    return out;
+}
+
+}  // namespace skerry::sim
