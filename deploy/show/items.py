@@ -161,6 +161,11 @@ def goodput():
     return value
 
 
+def versions():
+    count, values = python_tests("process", ["test_versions"])
+    return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
+
+
 ITEMS = [
     Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
     Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
@@ -182,5 +187,6 @@ ITEMS = [
     Item(19, "goodput, one node killed in every step", ">= 80 % of clean: 4 nodes, 16 M elements, rounds of 10 s", goodput),
     Item(20, "trainers that die, hang or compute nonsense", "inner steps since the last save, no more; no NaN leaves a node; equal to the save's continuation bit for bit",
          local_progress),
+    Item(22, "programs of other protocol versions", "an older minor joins; another major is told why once, and its node dials no more", versions),
     Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
 ]
