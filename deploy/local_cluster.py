@@ -82,8 +82,9 @@ class Program:
         self.signal(signal.SIGKILL)
         return self.wait(10)
 
-    def stop(self, patience=15):
-        """SIGTERM, then SIGKILL after `patience`. Returns the exit status."""
+    def stop(self, patience=30):
+        """SIGTERM, then SIGKILL after `patience`: longer than an agent takes that waits for its trainer to start (20 s).
+        Returns the exit status."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         try:

@@ -62,6 +62,7 @@ Result<void> NodeApp::prepare() {
     auto opened = open_store();
     if (!opened) return opened;
     auto handler = [this](AdminRequest request) -> Task<AdminReply> { co_return answer(*this, request); };
+    signals_.emplace(io_, SIGINT, SIGTERM);  // from here on there is something to remove at the end
     socket_ = std::make_unique<AdminServer>(io_.get_executor(), options_.folder.socket(), handler);
     auto socket = socket_->listen();
     if (!socket) return socket;
@@ -157,14 +158,13 @@ Task<> NodeApp::end_in_order() {
 }
 
 Task<> NodeApp::watch_signals() {
-    asio::signal_set signals(io_, SIGINT, SIGTERM);
-    auto [ec, first] = co_await signals.async_wait(no_throw);
+    auto [ec, first] = co_await signals_->async_wait(no_throw);
     if (ec) co_return;
     feed(UserStop{});
     // Orderly: the core saves progress and says Exit. A second signal, or patience run out, ends it at once.
     asio::steady_timer patience(io_, kOrderlyEnd);
     using namespace asio::experimental::awaitable_operators;
-    auto again = signals.async_wait(no_throw);
+    auto again = signals_->async_wait(no_throw);
     auto late = patience.async_wait(no_throw);
     co_await (std::move(again) || std::move(late));
     end(Error{Errc::cancelled, "asked to end", ""});

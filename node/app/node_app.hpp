@@ -106,6 +106,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     std::deque<Event> events_;
     bool feeding_ = false;
     asio::steady_timer timer_;
+    std::optional<asio::signal_set> signals_;
     Bytes ticket_;
     PublicKey service_;
     Roster roster_;  ///< as last heard, for `status`

@@ -53,7 +53,7 @@ class Demo(unittest.TestCase):
         try:
             wait_until(lambda: (run / "node-3" / "agent.sock").exists() or demo.poll() is not None, 120, "three nodes")
             os.killpg(demo.pid, signal.SIGINT)
-            self.assertEqual(demo.wait(40), 130, (self.folder / "out").read_text()[-2000:])
+            self.assertEqual(demo.wait(60), 130, (self.folder / "out").read_text()[-2000:])
         finally:
             if demo.poll() is None:
                 os.killpg(demo.pid, signal.SIGKILL)
