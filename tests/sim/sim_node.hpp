@@ -1,9 +1,16 @@
 #pragma once
-// A node as the simulator runs it: the real core, with a shell of virtual disk, trainer and sockets.
+// A node as the simulator runs it: the real core and the real log on a disk of its own, with a shell of virtual
+// trainer and sockets. What production does on its disk and codec threads happens here at the time of an event.
 
+#include <deque>
 #include <functional>
 #include <set>
 
+#include "node/core/node_core.hpp"
+#include "node/exchange/piece_files.hpp"
+#include "node/log/run_store.hpp"
+#include "tests/sim/disk_facts.hpp"
+#include "tests/sim/log_disk.hpp"
 #include "tests/sim/sim_trainer.hpp"
 #include "tests/sim/world.hpp"
 
@@ -13,7 +20,7 @@ class Simulation;
 
 struct PeerData {
     Data envelope;
-    Bytes chunk;
+    std::shared_ptr<const Bytes> chunk;
 };
 using PeerPayload = std::variant<PeerBody, PeerData>;
 
@@ -29,8 +36,10 @@ class SimNode {
     bool up() const { return core_ != nullptr; }
     bool left() const { return left_; }
     node::NodeView view() const { return core_->view(); }
-    const SimDisk& disk() const { return disk_; }
     const SimTrainer& trainer() const { return trainer_; }
+    LogDisk& disk() { return disk_; }
+    /// Whether its disk holds a copy of a decided entry, or a state above it.
+    bool covers(Step step, const Digest& plan) const { return facts_.covers(step, plan); }
 
     void start();
     /// kill -9, or the power goes (what is not synced may be lost).
@@ -38,6 +47,13 @@ class SimNode {
     void kill_trainer();
     void hang_trainer() { trainer_.hung = true; }
     void set_disk_full(bool full);
+    /// Its next syncs, writes: one of them fails.
+    void fail_sync();
+    void fail_space();
+    /// A bit of a kept file is not what it was. False: there was none.
+    bool flip_bit();
+    /// The disk is replaced by an empty one; identity and token are kept elsewhere.
+    void lose_disk();
     /// SIGSTOP: events wait until then.
     void freeze_until(Mono until) { frozen_until_ = std::max(frozen_until_, until); }
     bool frozen() const { return frozen_until_ > world_.now; }
@@ -50,19 +66,30 @@ class SimNode {
     std::map<NodeId, node::SetPeers::Peer> peers;
 
   private:
-    using Outcome = std::variant<node::Answer, Error>;
-    struct Pending {
-        std::function<Outcome()> effect;
-        bool durable = false;
+    using Outcome = Result<node::Answer>;
+    using Work = std::function<Outcome()>;
+    struct Job {
+        std::optional<node::OpId> op;
+        Work work;
     };
     void act(const node::Action& action);
     static std::string describe(const PeerBody& body);
     void schedule_tick();
-    /// Finishes an operation after a while; `durable` ones may also take effect when the node dies meanwhile.
-    void later(node::OpId op, Millis delay, bool durable, std::function<Outcome()> effect);
+    /// Work of a codec thread or of the trainer, done after a while.
+    void later(node::OpId op, Millis delay, Work work);
+    /// Work of the disk thread: one after the other.
+    void on_disk(std::optional<node::OpId> op, Millis takes, Work work);
+    void run_disk_job();
     void finish(node::OpId op);
+    void report(node::OpId op, Outcome outcome);
+    void set_store(std::shared_ptr<node::RunStore> store);
+    void trip_at_start();
+    void look_at_disk();
+    void die_in_the_middle();
+    void check_what_is_left();
     Millis disk_time();
 
+    // ---- sim_node_peers.cpp
     void on(const node::Send& a);
     void on(const node::Redial& a);
     void on(const node::SetPeers& a);
@@ -70,6 +97,10 @@ class SimNode {
     void on(const node::Serve& a);
     void on(const node::VerifyChunk& a);
     void on(const node::DropChunk& a);
+    void check_report(const Report& report) const;
+    Outcome verify(const node::VerifyChunk& a, const PeerData& data);
+
+    // ---- sim_node_store.cpp
     void on(const node::PersistSeen& a);
     void on(const node::AdoptManifest& a);
     void on(const node::SaveLeases& a);
@@ -78,7 +109,6 @@ class SimNode {
     void on(const node::OpenStaging& a);
     void on(const node::DropStaging& a);
     void on(const node::DropContributions& a);
-    void on(const node::Encode& a);
     void on(const node::ReducePiece& a);
     void on(const node::WritePrepared& a);
     void on(const node::AppendEntry& a);
@@ -89,6 +119,16 @@ class SimNode {
     void on(const node::ComputeDigest& a);
     void on(const node::WriteSnapshot& a);
     void on(const node::Prune& a);
+    void read_residual();
+    void advance_residual(Step step);
+    void open_staging(const Digest& plan, Bytes body);
+    void run_staged(const Digest& plan, node::OpId op, Millis delay, Work work);
+    void staging_opened(const Digest& plan);
+    void reached(Step step);
+    void check_no_work_lost(const Decision* decision, Step now_at) const;
+
+    // ---- sim_trainer.cpp
+    void on(const node::Encode& a);
     void on(const node::StartTrainer& a);
     void on(const node::KillTrainer& a);
     void on(const node::TrainerLoad& a);
@@ -98,19 +138,15 @@ class SimNode {
     void on(const node::SaveProgress& a);
     void on(const node::RestoreProgress& a);
     void on(const node::Evaluate& a);
-    void on(const node::Note& a);
-    void on(const node::Exit& a);
-
-    std::optional<PeerData> read_piece(const ObjectRef& object, PieceIndex piece) const;
-    std::optional<Bytes> read_block(const ObjectRef& object) const;
-    node::ChunkAnswer verify(const node::VerifyChunk& a, const PeerData& data);
-    void check_report(const Report& report) const;
-    void check_no_work_lost(const Decision* decision, Step now_at) const;
-    void set_state(ModelState state, Step step);
+    Outcome encode(const node::Encode& a);
     void end_trainer();
     void still_alive(std::uint64_t life);
     void next_inner_step(std::uint64_t life);
     void end_round(node::RoundAnswer::Why why);
+    std::vector<std::uint32_t> theta_bits() const;
+
+    void on(const node::Note& a);
+    void on(const node::Exit& a);
 
     Simulation& sim_;
     World& world_;
@@ -119,31 +155,40 @@ class SimNode {
     PublicKey key_;
     CurveKey curve_;
     BootId boot_;
-    SimDisk disk_;
+    LogDisk disk_;
+    node::DiskPath folder_;
+    DiskFacts facts_;       ///< of the disk, as the store says; of the files while it is down
+    bool rotten_ = false;   ///< bits were flipped: the store may believe more than is there
     bool left_ = false;
     bool disk_full_ = false;
+    int failed_starts_ = 0;
     double fragile_ = 0;
     Mono frozen_until_;
-    Mono seen_written_;
 
     // The process.
     std::unique_ptr<node::NodeCore> core_;
+    std::shared_ptr<node::RunStore> store_;
+    std::unique_ptr<node::PieceFiles> pieces_;
+    node::Seen seen_;  ///< what is durable of it
     std::uint64_t life_ = 0;
     std::uint64_t tick_ = 0;
-    std::map<node::OpId, Pending> pending_;
+    std::map<node::OpId, Work> pending_;
+    std::deque<Job> disk_jobs_;
+    Mono disk_busy_until_;
     std::map<node::ChunkHandle, PeerData> chunks_;
     std::uint64_t next_chunk_ = 0;
-    ModelState state_;
-    std::optional<Step> state_step_;
     bool jumped_ = false;  ///< by a snapshot, since the trainer was told last
-    std::map<Digest, EntryFile> staging_;
-    struct Fetched {
-        std::map<PieceIndex, std::int64_t> theta;
-        std::map<PieceIndex, std::int64_t> m;
+    std::map<Digest, std::vector<std::function<void()>>> opening_;  ///< plans whose staging is not open yet
+    struct Refused {
+        Digest plan;
+        Bytes body;
+        Mono at;
     };
-    std::map<Step, Fetched> fetched_;
+    std::optional<Refused> refused_;  ///< a staging that the disk refused
     SimTrainer trainer_;
     std::set<node::OpId> trainer_ops_;
+    std::optional<Step> residual_;  ///< its tag
+    std::optional<std::pair<Step, Digest>> encoded_;  ///< by this process
     std::optional<std::pair<Step, Attempt>> followed_;
 };
 

@@ -11,7 +11,7 @@ namespace skerry::sim {
 namespace {
 enum Fault {
     kill_coordinator, kill_node, power_node, power_all, kill_trainer, hang_trainer, cut_control, cut_edge, reset_data,
-    disk_full, freeze_node, user_pause, run_pause, isolate_node, cut_all_control, leave_node, kFaults
+    disk_full, freeze_node, user_pause, run_pause, isolate_node, cut_all_control, leave_node, fail_sync, fail_space, flip_bit, lose_disk, kFaults
 };
 constexpr Millis kHealTime{900'000};
 constexpr std::uint64_t kProgress = 3;
@@ -43,7 +43,9 @@ void Simulation::draw_settings() {
     m.seed = rng.next();
     m.elements = std::uint64_t{settings.pieces} * 4096 - static_cast<std::uint64_t>(rng.in(0, 100));
     m.piece_elements = piece_elements_for(m.elements);
-    m.tensors = {{"w", {m.elements}, 0, m.elements, 0.5F}};
+    m.tensors = {{"w", {m.elements}, 0, m.elements, 0x1p-30F}};
+    m.codec = rng.chance(0.3) ? CodecId::a8 : CodecId::f32;
+    m.disk_quota_bytes = rng.chance(0.3) ? 0 : m.elements * 4 * static_cast<std::uint64_t>(rng.in(8, 60));
     m.sequences = 200;
     m.sequence_tokens = 10;
     m.target_tokens = settings.stops ? static_cast<std::uint64_t>(rng.in(300, 2500)) : 1'000'000;
@@ -66,7 +68,7 @@ void Simulation::draw_settings() {
 
 void Simulation::build() {
     Rng& rng = world.rng;
-    checker = std::make_unique<Checker>(settings.manifest, settings.pieces);
+    checker = std::make_unique<Checker>(settings.manifest);
     network = std::make_unique<Network>(*this);
     network->latency_lo = rng.ms(0, 10);
     network->latency_hi = network->latency_lo + rng.ms(1, rng.chance(0.2) ? 400 : 40);
@@ -112,12 +114,9 @@ void Simulation::check_copies() const {
         const Digest& plan = journal.decision(step).plan_digest;
         std::uint32_t copies = 0;
         for (const auto& peer : nodes) {
-            const SimDisk& disk = peer->disk();
-            auto prepared = disk.prepared.find(step);
-            const bool waits = prepared != disk.prepared.end() && prepared->second.plan_digest == plan;
-            const bool later_snapshot = !disk.snapshots.empty() && disk.snapshots.rbegin()->first > step;
-            if (waits || later_snapshot || disk.entries.contains(step)) ++copies;
+            if (peer->covers(step, plan)) ++copies;
         }
+        if (copies > 0 && (rotten_ || step < lost_below_)) ++copies;  // as many may be lost with one disk
         require(copies >= checker->copies_of(step), "I5",
                 "entry " + std::to_string(step.value) + " has " + std::to_string(copies) + " copies");
     }
@@ -255,8 +254,26 @@ void Simulation::one_fault() {
             peer.feed(node::UserLeave{faults_.chance(0.7) ? LeaveWhen::after_step : LeaveWhen::now});
             break;
         }
+        case fail_sync: peer.fail_sync(); break;
+        case fail_space: peer.fail_space(); break;
+        case flip_bit:
+            if (may_damage(index)) rotten_ = peer.flip_bit() || rotten_;
+            break;
+        case lose_disk:
+            if (!may_damage(index) || !faults_.chance(0.3)) break;
+            peer.lose_disk();
+            lost_below_ = coordinator->journal.head().next();  // the open one, too: its vote may be counted
+            afterwards([restart, index] { restart(index); });
+            break;
         default: break;
     }
+}
+
+/// The run survives what one disk loses, where it keeps two copies.
+bool Simulation::may_damage(std::uint32_t node) {
+    if (settings.nodes < 3 || settings.manifest.durable_copies < 2 || nodes[node]->left()) return false;
+    if (!damaged_) damaged_ = node;
+    return damaged_ == node;
 }
 
 void Simulation::heal() {

@@ -74,6 +74,7 @@ class Simulation {
     void build();
     void next_fault();
     void one_fault();
+    bool may_damage(std::uint32_t node);
     void heal();
     void run_until(Mono until);
     bool done(Step far) const;
@@ -81,6 +82,9 @@ class Simulation {
     void wait_for_progress();
 
     Rng faults_;
+    std::optional<std::uint32_t> damaged_;  ///< whose disk lost something: one at most
+    Step lost_below_;                       ///< its disk was empty when these were decided
+    bool rotten_ = false;
     bool faults_on_ = false;
     std::vector<int> kinds_;
     Millis fault_every_{1500};
