@@ -102,6 +102,12 @@ std::optional<Refusal> Admission::check_known(const Node& node, const HelloRecei
 std::optional<Refusal> Admission::check_history(const HelloReceived& event) {
     const Hello& hello = event.hello;
     const Node* node = c_.find(event.node);
+    // After a rebuild without this node: it may have heard of the decision that the prepared entry waits for.
+    const bool found_open = c_.open && c_.open->row.must_end_decided;
+    if (found_open && hello.head == c_.head.next() && hello.seen_term <= c_.term)
+        return refusal_of(Errc::bad_state,
+                          "this node knows step " + std::to_string(c_.head.value) + " decided; the rebuilt coordinator finishes it first",
+                          "it tries again by itself; if that never ends, rebuild again with this node there");
     const bool ahead = hello.head > c_.head || hello.seen_term > c_.term ||
                        (node && hello.incarnation_in_memory > node->row.incarnation && !node->row.boot.is_zero());
     if (ahead) {

@@ -77,6 +77,7 @@ Mono CoordinatorCore::next_wake() const { return parts_->c.now + kTick; }
 RunStatus CoordinatorCore::status(Mono now) const { return parts_->desk.status(now); }
 const Manifest& CoordinatorCore::manifest() const { return parts_->c.manifest; }
 Term CoordinatorCore::term() const { return parts_->c.term; }
+Step CoordinatorCore::head() const { return parts_->c.head; }
 std::size_t CoordinatorCore::sessions() const { return parts_->c.sessions.size(); }
 
 void CoordinatorCore::Parts::start() {
@@ -237,6 +238,8 @@ void CoordinatorCore::Parts::admin(const AdminCommand& command) {
                    [&](const admin::StartRun&) { answer.error = steps.start_run(); },
                    [&](const admin::PauseRun&) { answer.error = steps.pause_run(); },
                    [&](const admin::StopRun& v) { answer.error = steps.stop_run(v.now); },
+                   [&](const admin::Rollback& v) { answer.error = steps.roll_back(v); },
+                   [&](const admin::Configure& v) { answer.error = steps.configure(v); },
                    [&](const admin::GetStatus&) { answer.value = desk.status(c.now); },
                },
                command.verb);

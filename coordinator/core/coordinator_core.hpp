@@ -37,6 +37,7 @@ class CoordinatorCore {
 
     const Manifest& manifest() const;
     Term term() const;
+    Step head() const;
     /// Nodes with a session, for the shell's accounting.
     std::size_t sessions() const;
 

@@ -85,6 +85,7 @@ class RunHost final : private ActionSink {
 
     void feed(Event event);
     void refresh_status();
+    void roll_back(admin::Rollback verb, std::function<void(AdminAnswer)> done);
     AdminAnswer status_on_full_disk() const;
     void arm_clock();
     void notice_evaluation(const ControlMessage& message);

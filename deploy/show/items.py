@@ -135,6 +135,11 @@ def broken_links():
     return f"{links} scenarios with links, {disks} with full disks" + (": " + "; ".join(values + more) if values + more else "")
 
 
+def recovery():
+    count, values = python_tests("process", ["test_recovery", "test_versions"])
+    return f"{count} scenarios: digests equal, no gap, no position credited twice" + (": " + "; ".join(values) if values else "")
+
+
 ITEMS = [
     Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
     Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
@@ -153,5 +158,6 @@ ITEMS = [
     Item(16, "300 random kill -9, half of them the coordinator", "under 30 minutes; digests, chain and books compared after each: 0 lost, 0 twice", chaos),
     Item(20, "trainers that die, hang or compute nonsense", "inner steps since the last save, no more; no NaN leaves a node; equal to the save's continuation bit for bit",
          local_progress),
+    Item(22, "rollback, lost disks, versions", "coordinator rebuilt from its nodes, rolled back and on, held and said why; other versions told once", recovery),
     Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
 ]

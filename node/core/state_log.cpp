@@ -15,14 +15,27 @@ void StateLog::begin(const NodeImage& image) {
 
 Step StateLog::log_head() const {
     Step at = applied_;
-    for (auto entry = entries_.lower_bound(at); entry != entries_.end() && *entry == at; ++entry) at = at.next();
+    while (at < chain_.known() && passed(at)) at = at.next();
+    return at;
+}
+
+bool StateLog::durably_passed(Step step) const {
+    if (!passed(step)) return false;
+    if (entries_.contains(step) || !chain_.link(step).dead) return true;
+    const auto rollback = chain_.rollback_over(step);
+    return rollback && *rollback < records_;
+}
+
+Step StateLog::synced() const {
+    Step at = applied_;
+    while (at < chain_.known() && durably_passed(at)) at = at.next();
     return at;
 }
 
 Step StateLog::oldest_entry() const {
     // Of the run of entries that ends at the head: what is below a gap helps nobody.
-    Step at = log_head();
-    while (at.value > 0 && entries_.contains(Step{at.value - 1})) at = Step{at.value - 1};
+    Step at = synced();
+    while (at.value > 0 && durably_passed(Step{at.value - 1})) at = Step{at.value - 1};
     return at;
 }
 
@@ -31,6 +44,12 @@ std::vector<Step> StateLog::snapshots() const {
     for (const auto& [step, digest] : snapshots_) out.push_back(step);
     if (out.size() > kMaxSnapshotsPerReport)
         out.erase(out.begin(), out.end() - static_cast<std::ptrdiff_t>(kMaxSnapshotsPerReport));
+    return out;
+}
+
+std::vector<StateDigest> StateLog::snapshot_digests() const {
+    std::vector<StateDigest> out;
+    for (Step step : snapshots()) out.push_back({step, snapshots_.at(step)});
     return out;
 }
 
@@ -51,8 +70,20 @@ std::optional<Digest> StateLog::agreed_digest(Step step) const {
 Step StateLog::newest_start() const {
     Step best;
     for (const auto& [step, digest] : snapshots_)
-        if (step <= chain_.known()) best = std::max(best, step);
+        if (step <= chain_.known() && !chain_.dead_state(step)) best = std::max(best, step);
     return best;
+}
+
+bool StateLog::reaches(Step step) const {
+    if (broken_.contains(step)) return false;
+    for (Step at = step; at.value > 0 && !snapshots_.contains(at);) {
+        const Step below{at.value - 1};
+        if (below >= records_) return false;
+        const ChainLink& link = chain_.link(below);
+        if (link.kind == EntryKind::commit && !entries_.contains(below)) return false;
+        at = is_rollback(link.kind) ? link.rollback_to : below;
+    }
+    return true;
 }
 
 void StateLog::load() {
@@ -68,7 +99,14 @@ void StateLog::append(Step step, bool prepared) {
     const OpId op = context_.new_op();
     append_ = {op, step};
     const ChainLink& link = chain_.link(step);
-    context_.emit(AppendEntry{op, step, *chain_.record(step), link.plan_digest, link.root, prepared});
+    context_.emit(AppendEntry{op, step, *chain_.record(step), link.plan_digest, link.root, prepared, false});
+}
+
+void StateLog::append_record(Step step) {
+    const OpId op = context_.new_op();
+    append_ = {op, step};
+    const ChainLink& link = chain_.link(step);
+    context_.emit(AppendEntry{op, step, *chain_.record(step), link.plan_digest, link.root, false, true});
 }
 
 void StateLog::apply(Step step, LocalDelta local, ResidualRule residual) {
@@ -106,16 +144,16 @@ void StateLog::prune(Step floor) {
     auto keep = snapshots_.upper_bound(floor);
     if (keep == snapshots_.begin()) return;
     --keep;
+    if (pruned_to_ == keep->first) return;
     Prune action;
     for (auto at = snapshots_.begin(); at != keep; ++at) action.snapshots.push_back(at->first);
     action.entries_below = keep->first;
     const bool entries = !entries_.empty() && *entries_.begin() < keep->first;
     if (action.snapshots.empty() && !entries) return;
-    for (Step step : action.snapshots) snapshots_.erase(step);
-    entries_.erase(entries_.begin(), entries_.lower_bound(action.entries_below));
     action.op = context_.new_op();
     running_[action.op] = {Kind::prune, floor, false};
     pruning_ = true;
+    pruned_to_ = action.entries_below;
     context_.emit(std::move(action));
 }
 
@@ -134,7 +172,7 @@ StateLog::Result StateLog::on_done(const Done& done) {
         const Step step = append_->second;
         append_.reset();
         if (done.error) return {Outcome::append_failed, step};
-        entries_.insert(step);
+        if (chain_.needs_entry(step)) entries_.insert(step);
         records_ = std::max(records_, step.next());
         return {Outcome::appended, step};
     }
@@ -147,7 +185,13 @@ StateLog::Result StateLog::on_done(const Done& done) {
         case Kind::load:
         case Kind::apply:
         case Kind::adopt: return on_exclusive(running, done);
-        case Kind::prune: pruning_ = false; return {};
+        case Kind::prune:
+            pruning_ = false;
+            if (const auto* pruned = std::get_if<PrunedAnswer>(&done.answer)) {
+                for (Step step : pruned->snapshots) snapshots_.erase(step);
+                for (Step step : pruned->entries) entries_.erase(step);
+            }
+            return {};
         case Kind::digest:
         case Kind::snapshot: break;
     }
@@ -180,7 +224,9 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
         }
         case Kind::apply:
             if (failed) {
-                const bool damaged = done.error && done.error->code == Errc::digest_mismatch;
+                const ChainLink& link = chain_.link(running.step);
+                const bool damaged = done.error && done.error->code == Errc::digest_mismatch && !is_rollback(link.kind);
+                if (is_rollback(link.kind)) broken_.insert(link.rollback_to);
                 if (damaged) entries_.erase(running.step);
                 else loaded_ = false;
                 return {Outcome::apply_failed, running.step};

@@ -105,6 +105,7 @@ class SimNode {
     std::optional<Bytes> read_block(const ObjectRef& object) const;
     node::ChunkAnswer verify(const node::VerifyChunk& a, const PeerData& data);
     void check_report(const Report& report) const;
+    Outcome roll_back(const node::Apply& a);
     void check_no_work_lost(const Decision* decision, Step now_at) const;
     void set_state(ModelState state, Step step);
     void end_trainer();
@@ -144,7 +145,7 @@ class SimNode {
     std::map<Step, Fetched> fetched_;
     SimTrainer trainer_;
     std::set<node::OpId> trainer_ops_;
-    std::optional<std::pair<Step, Attempt>> followed_;
+    std::optional<std::tuple<Step, Term, Attempt>> followed_;
 };
 
 }  // namespace skerry::sim
