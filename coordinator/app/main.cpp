@@ -1,15 +1,17 @@
-// skerry-coordinator: init, run, renew.
+// skerry-coordinator: init, run, renew, backup, restore.
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <ctime>
 
+#include "coordinator/app/backup.hpp"
 #include "coordinator/app/coordinator_app.hpp"
 #include "coordinator/app/rebuild_app.hpp"
 #include "protocol/config/quantity.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/identity/keys.hpp"
+#include "protocol/observe/stacks.hpp"
 
 namespace skerry::coordinator {
 namespace {
@@ -55,10 +57,11 @@ Result<LogLevel> parse_level(const std::string& word) {
     return fail(Errc::usage, "--log: expected debug, info, warn or error");
 }
 
-Result<void> run(RunOptions options, const std::string& listen, const std::string& level) {
+Result<void> run(RunOptions options, const std::string& listen, const std::string& level, const std::string& format) {
     auto least = parse_level(level);
     if (!least) return fail(least.error());
-    configure_log(*least, "skerry-coordinator");
+    configure_log(*least, "skerry-coordinator", format == "json" ? LogFormat::json : LogFormat::text);
+    prepare_stacks();
     if (!listen.empty()) {
         auto address = parse_address(listen, kDefaultPort);
         if (!address) return fail(address.error());
@@ -110,11 +113,13 @@ int main_of(int argc, char** argv) {
     std::string listen;
     std::string ready_file;
     std::string level = "info";
+    std::string format = "text";
     auto* run_command = app.add_subcommand("run", "serve until SIGTERM or SIGINT");
     run_command->add_option("--dir", dir, "the folder that init made")->required();
     run_command->add_option("--listen", listen, "HOST:PORT instead of the config's; port 0: any free one");
     run_command->add_option("--ready-file", ready_file, "written once the port is open: {\"port\",\"admin_socket\",\"pid\"}");
     run_command->add_option("--log", level, "debug, info, warn or error")->capture_default_str();
+    run_command->add_option("--log-format", format, "text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
 
     std::string root_key;
     auto* renew_command = app.add_subcommand("renew", "sign a new service certificate with the root key");
@@ -142,6 +147,14 @@ int main_of(int argc, char** argv) {
     rebuild_command->add_option("--patience", patience, "how long to wait for answers")->capture_default_str();
     rebuild_command->add_option("--ready-file", rebuild_ready, "written once the port is open");
 
+    std::string backup_file;
+    auto* backup = app.add_subcommand("backup", "copy a running coordinator's state into one file");
+    backup->add_option("--dir", dir, "the folder that init made")->required();
+    backup->add_option("-o,--out", backup_file, "the file; one that is there is replaced")->required();
+    auto* restore = app.add_subcommand("restore", "make a coordinator's folder from a backup");
+    restore->add_option("file", backup_file, "the backup")->required();
+    restore->add_option("--dir", dir, "the new folder")->required();
+
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -155,9 +168,11 @@ int main_of(int argc, char** argv) {
         rebuild_options.ready_file = rebuild_ready;
         return report(run_rebuild(std::move(rebuild_options), rebuild_listen, confirm, patience));
     }
+    if (backup->parsed()) return report(backup_command(dir, backup_file));
+    if (restore->parsed()) return report(restore_command(backup_file, dir));
     options.dir = dir;
     options.ready_file = ready_file;
-    if (run_command->parsed()) return report(run(std::move(options), listen, level));
+    if (run_command->parsed()) return report(run(std::move(options), listen, level, format));
     return report(renew_service_certificate(Places{dir}, root_key, static_cast<std::int64_t>(std::time(nullptr))));
 }
 

@@ -78,6 +78,7 @@ RunStatus CoordinatorCore::status(Mono now) const { return parts_->desk.status(n
 const Manifest& CoordinatorCore::manifest() const { return parts_->c.manifest; }
 Term CoordinatorCore::term() const { return parts_->c.term; }
 Step CoordinatorCore::head() const { return parts_->c.head; }
+Attempt CoordinatorCore::attempt() const { return parts_->c.open ? parts_->c.open->row.attempt : Attempt{}; }
 std::size_t CoordinatorCore::sessions() const { return parts_->c.sessions.size(); }
 
 void CoordinatorCore::Parts::start() {

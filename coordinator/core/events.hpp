@@ -133,6 +133,7 @@ struct RunStatus {
     Step heldout_step;
     std::uint64_t round_remaining_ms = 0;
     std::uint64_t round_ms = 0;          ///< since the round began
+    std::uint64_t patience_ms = 0;       ///< a step should be decided in: round, grace and attempt
     std::uint32_t min_nodes = 0;
     std::uint32_t durable_copies = 0;
     std::string hold_reason;  ///< empty unless it cannot move
@@ -198,6 +199,7 @@ struct CoreConfig {
     Millis exchange_deadline{60'000};  ///< D of the first attempt; attempt n waits D * 2^min(n-1, 6)
     Millis vote_deadline{5000};     ///< for the rest, once enough durable votes agree
     std::uint32_t grace_percent = 10;  ///< of a round, after which two thirds are enough
+    bool restored = false;  ///< from a backup that may be older than what nodes hold: nothing goes on before that is known
 };
 
 /// The only secrets and keys the core needs; pure functions. The simulator gives cheap ones.

@@ -174,7 +174,7 @@ std::vector<WaitingFor> OrdersDesk::waiting_for() const {
 
 std::string OrdersDesk::next_text() const {
     const std::string step = std::to_string(c_.head.value);
-    if (!c_.behind.empty()) return "nothing, until the database is rebuilt";
+    if (c_.config.restored || !c_.behind.empty()) return "nothing, until the database is rebuilt";
     if (c_.open) {
         const std::string tail = c_.meta.run_state == RunState::running ? "" : ", then the run stands still";
         return "step " + step + " is decided when its members have voted; checked again in " +
@@ -245,8 +245,9 @@ RunStatus OrdersDesk::status(Mono now) const {
     s.h_head = c_.h_head;
     const bool stuck = !c_.hold_reason.empty();
     static constexpr const char* kStates[] = {"", "created", "running", "paused", "stopped"};
-    s.phase = !c_.behind.empty() ? "behind" : stuck ? "hold" : c_.open ? "open" : "collect";
-    if (c_.meta.run_state != RunState::running && !c_.open && c_.behind.empty())
+    const bool behind = c_.config.restored || !c_.behind.empty();
+    s.phase = behind ? "behind" : stuck ? "hold" : c_.open ? "open" : "collect";
+    if (c_.meta.run_state != RunState::running && !c_.open && !behind)
         s.phase = kStates[static_cast<int>(c_.meta.run_state)];
     if (c_.open) {
         s.attempt = c_.open->row.attempt;
@@ -263,6 +264,8 @@ RunStatus OrdersDesk::status(Mono now) const {
     s.loss = c_.last_loss;
     s.round_remaining_ms = round_remaining_ms();
     s.round_ms = ms_between(c_.round_started, c_.now);
+    s.patience_ms = static_cast<std::uint64_t>(
+        (c_.round_length() * (100 + c_.config.grace_percent) / 100 + steps_.attempt_patience()).count());
     s.min_nodes = c_.manifest.min_nodes;
     s.durable_copies = c_.manifest.durable_copies;
     s.hold_reason = c_.hold_reason;

@@ -140,6 +140,11 @@ def recovery():
     return f"{count} scenarios: digests equal, no gap, no position credited twice" + (": " + "; ".join(values) if values else "")
 
 
+def upkeep():
+    count, values = python_tests("process", ["test_backup", "test_metrics", "test_watchdog"])
+    return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
+
+
 ITEMS = [
     Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
     Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
@@ -159,5 +164,6 @@ ITEMS = [
     Item(20, "trainers that die, hang or compute nonsense", "inner steps since the last save, no more; no NaN leaves a node; equal to the save's continuation bit for bit",
          local_progress),
     Item(22, "rollback, lost disks, versions", "coordinator rebuilt from its nodes, rolled back and on, held and said why; other versions told once", recovery),
+    Item(23, "backup, metrics, watchdog", "a lost coordinator goes on from a backup; pages agree with status; a hang is written down, no secret in it", upkeep),
     Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
 ]
