@@ -133,7 +133,7 @@ int main_of(int argc, char** argv) {
     std::string rebuild_dir, rebuild_key, settings_file, rebuild_ready;
     auto* rebuild_command = app.add_subcommand("rebuild", "make a lost coordinator's folder anew of what its nodes hold");
     rebuild_command->add_option("--dir", rebuild_dir, "the new folder")->required();
-    rebuild_command->add_option("--root-key", rebuild_key, "the root key's file")->required();
+    rebuild_command->add_option("--root-key", rebuild_key, "the root key's file; not needed in a folder that restore made");
     rebuild_command->add_option("--run", rebuild_options.run, "the run's name")->required();
     rebuild_command->add_option("--name", rebuild_options.name, "where there is no coordinator.toml: as for init");
     rebuild_command->add_option("--public", rebuild_options.public_host, "as for init")->capture_default_str();

@@ -16,7 +16,7 @@
 #include <nlohmann/json.hpp>
 
 #include "coordinator/app/service_keys.hpp"
-#include "coordinator/core/rebuild.hpp"
+#include "coordinator/core/rebuild_base.hpp"
 #include "coordinator/server/connection_gate.hpp"
 #include "coordinator/server/run_host.hpp"
 #include "coordinator/store/sqlite_journal.hpp"
@@ -48,6 +48,11 @@ Result<void> keep_or_write(const fs::path& file, const std::string& text, ::mode
 
 /// Keys and coordinator.toml of a new folder; a service key that is there stays.
 Result<ServiceKeys> prepare_folder(const RebuildOptions& options, const Places& places) {
+    // A restored coordinator has its keys: the root key may stay where it is.
+    const bool complete = fs::exists(places.config()) && fs::exists(places.service_key()) && fs::exists(places.service_certificate());
+    if (options.root_key.empty() && complete) return load_service_keys(places, wall());
+    if (options.root_key.empty())
+        return fail(Errc::usage, places.dir.string() + " has no service key and certificate", "give --root-key FILE: it signs new ones");
     auto root = KeyPair::load(options.root_key);
     if (!root) return fail(root.error());
     for (const auto& folder : {places.dir, places.shards(), places.runs()})
@@ -72,8 +77,10 @@ Signing make_signing(const KeyPair& service) {
 Result<void> write_run(const Places& places, const RebuildOptions& options, const Rebuilt& rebuilt) {
     const fs::path folder = places.run(options.run);
     std::string settings = "{}";
-    if (!options.settings.empty()) {
-        auto text = read_small_file(options.settings, kMaxSettings);
+    fs::path settings_from = options.settings;
+    if (settings_from.empty() && fs::exists(folder / "settings.json")) settings_from = folder / "settings.json";
+    if (!settings_from.empty()) {
+        auto text = read_small_file(settings_from, kMaxSettings);
         if (!text) return fail(text.error());
         settings = *text;
     }
@@ -91,14 +98,23 @@ Result<void> write_run(const Places& places, const RebuildOptions& options, cons
     }
     fs::rename(fresh, folder / "run.db", ignored);
     if (ignored) return fail(Errc::io_error, "cannot rename " + fresh.string() + ": " + ignored.message());
+    // Known to be no older than what the nodes hold.
+    fs::remove(folder / kRestoredMark, ignored);
     return {};
+}
+
+/// The database that a restore put there.
+Result<Image> load_base(const fs::path& database) {
+    auto journal = SqliteJournal::open(database);
+    if (!journal) return fail(journal.error());
+    return (*journal)->load();
 }
 
 /// Listens, keeps the desk's sessions, asks the operator.
 class Drill {
   public:
-    Drill(const RebuildOptions& options, Places places, ServiceKeys keys)
-        : options_(options), places_(std::move(places)), keys_(std::move(keys)),
+    Drill(const RebuildOptions& options, Places places, ServiceKeys keys, std::optional<Image> base)
+        : options_(options), places_(std::move(places)), keys_(std::move(keys)), base_(std::move(base)),
           desk_(options.run, options.confirm, make_signing(keys_.service)), acceptor_(io_), children_(io_.get_executor()) {}
 
     Result<void> run();
@@ -126,6 +142,7 @@ class Drill {
     const RebuildOptions& options_;
     Places places_;
     ServiceKeys keys_;
+    std::optional<Image> base_;  ///< of a backup
     asio::io_context io_{1};
     RebuildDesk desk_;
     std::optional<TlsContext> tls_;
@@ -331,13 +348,19 @@ Result<void> Drill::conclude() {
         for (const RebuildNode& node : desk_.status().nodes) nodes.insert(node.node);
     auto rebuilt = desk_.finish(nodes, options_.accept_loss);
     if (!rebuilt) return fail(rebuilt.error());
+    if (base_) {
+        auto kept = keep_base(*rebuilt, *base_);
+        if (!kept) return kept;
+        std::printf("The backup ends at step %llu.\n", static_cast<unsigned long long>(base_->head.value));
+    }
     auto written = write_run(places_, options_, *rebuilt);
     if (!written) return written;
     std::printf("Run %s is rebuilt at step %llu, term %llu%s.\n", options_.run.c_str(),
                 static_cast<unsigned long long>(rebuilt->head.value), static_cast<unsigned long long>(rebuilt->tx.term.value),
                 rebuilt->adopted ? "; a prepared entry was found, it is decided next" : "");
     std::printf("Next:  skerry-coordinator run --dir %s\n", options_.dir.c_str());
-    std::printf("Then:  skerry data push DIR (new nodes fetch data from here), skerry token create (old tokens are gone)\n");
+    if (base_) std::printf("Then:  skerry data push DIR (new nodes fetch data from here); tokens are those of the backup\n");
+    else std::printf("Then:  skerry data push DIR (new nodes fetch data from here), skerry token create (old tokens are gone)\n");
     std::fflush(stdout);
     return {};
 }
@@ -347,12 +370,20 @@ Result<void> Drill::conclude() {
 Result<void> rebuild(const RebuildOptions& options) {
     Places places{fs::absolute(options.dir)};
     if (!is_name(options.run)) return fail(Errc::usage, "--run: the run's name, as in its nodes' tokens");
-    if (fs::exists(places.run(options.run) / "run.db"))
+    const fs::path database = places.run(options.run) / "run.db";
+    const bool restored = fs::exists(places.run(options.run) / kRestoredMark) && fs::exists(database);
+    if (!restored && fs::exists(database))
         return fail(Errc::already_exists, "there is a database of run " + options.run + " in " + options.dir.string(),
                     "move it away if it is to be made anew of what the nodes hold");
     auto keys = prepare_folder(options, places);
     if (!keys) return fail(keys.error());
-    Drill drill(options, std::move(places), std::move(*keys));
+    std::optional<Image> base;
+    if (restored) {
+        auto loaded = load_base(database);
+        if (!loaded) return fail(loaded.error());
+        base = std::move(*loaded);
+    }
+    Drill drill(options, std::move(places), std::move(*keys), std::move(base));
     return drill.run();
 }
 
