@@ -39,11 +39,14 @@ function(skerry_exact_sources)
     "-O3;-ffp-contract=off;-fno-fast-math;-fno-math-errno;-fno-trapping-math;${A_FLAGS}")
 endfunction()
 
-# skerry_program(name SOURCES ... LIBS ... COMPONENT node|coordinator|trainer|cli)
+# skerry_program(name SOURCES ... LIBS ... COMPONENT node|coordinator|trainer|cli [STACKS])
 function(skerry_program name)
-  cmake_parse_arguments(A "" "COMPONENT" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(A "STACKS" "COMPONENT" "SOURCES;LIBS" ${ARGN})
   add_executable(${name} ${A_SOURCES})
   target_link_libraries(${name} PRIVATE skerry_options ${A_LIBS})
+  if(A_STACKS)  # names of functions in the stacks of a bundle
+    set_target_properties(${name} PROPERTIES ENABLE_EXPORTS ON)
+  endif()
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT ${A_COMPONENT})
 endfunction()
 

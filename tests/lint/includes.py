@@ -10,8 +10,8 @@ from pathlib import Path
 # Folder -> folders of ours it may include, besides itself.
 BASE, IDENTITY, WIRE = "protocol/base", "protocol/identity", "protocol/wire"
 PURE = [BASE, IDENTITY, WIRE, "protocol/rules"]
-PROTOCOL = PURE + ["protocol/session", "protocol/config", "protocol/admin"]
-NODE_LOW = ["node/core", "node/transport", "node/compress", "node/outer", "node/model_folder", "node/data"]
+PROTOCOL = PURE + ["protocol/session", "protocol/config", "protocol/admin", "protocol/observe"]
+NODE_LOW = ["node/core", "node/config", "node/transport", "node/compress", "node/outer", "node/model_folder", "node/data"]
 NODE_MID = ["node/control", "node/exchange", "node/trainer", "node/log", "node/metrics"]
 COORDINATOR_LOW = ["coordinator/core", "coordinator/store", "coordinator/shards"]
 ARROWS = {
@@ -24,7 +24,10 @@ ARROWS = {
     "protocol/config": [BASE, IDENTITY, WIRE],
     # Administration requests: the coordinator and the agent answer them, the command line asks.
     "protocol/admin": [BASE, IDENTITY, WIRE, "protocol/session", "protocol/config"],
+    # What a program shows of itself: metrics, stacks, bundles.
+    "protocol/observe": [BASE, IDENTITY, WIRE, "protocol/config"],
     "node/core": PURE,
+    "node/config": PROTOCOL,
     "node/transport": PROTOCOL + ["node/core"],
     "node/compress": PURE + ["node/core"],
     "node/outer": PURE + ["node/core", "node/compress"],
@@ -40,9 +43,9 @@ ARROWS = {
     "node/app": PROTOCOL + ["protocol/admin"] + NODE_LOW + NODE_MID,
     # Commands on files (verify, export, data prepare) use the folders that own these files.
     # `generate` starts a trainer.
-    "node/cli": PROTOCOL + ["node/log", "node/model_folder", "node/data", "node/outer", "node/compress", "node/trainer"],
+    "node/cli": PROTOCOL + ["node/config", "node/log", "node/model_folder", "node/data", "node/outer", "node/compress", "node/trainer"],
     "coordinator/core": PURE,
-    "coordinator/store": PURE + ["coordinator/core"],
+    "coordinator/store": PURE + ["protocol/observe", "coordinator/core"],
     "coordinator/shards": PROTOCOL + ["coordinator/core"],
     "coordinator/server": PROTOCOL + COORDINATOR_LOW,
     "coordinator/admin": PROTOCOL + COORDINATOR_LOW,
