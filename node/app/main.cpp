@@ -5,6 +5,7 @@
 
 #include "node/app/node_app.hpp"
 #include "protocol/base/log.hpp"
+#include "protocol/observe/stacks.hpp"
 
 namespace {
 
@@ -43,17 +44,20 @@ int main(int argc, char** argv) {
     std::string dir;
     std::string ready_file;
     std::string level = "info";
+    std::string format = "text";
     auto* run = cli.add_subcommand("run", "run the node of a folder that `skerry join` made");
     run->add_option("--dir", dir, "the node's folder")->required();
     run->add_option("--ready-file", ready_file, "written once the sockets are open");
     run->add_option("--log", level, "debug, info, warn or error")->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+    run->add_option("--log-format", format, "text or json")->check(CLI::IsMember({"text", "json"}));
     try {
         cli.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         int status = cli.exit(error);
         return status == 0 ? 0 : 2;
     }
-    configure_log(to_level(level), "node");
+    configure_log(to_level(level), "node", format == "json" ? LogFormat::json : LogFormat::text);
+    prepare_stacks();
     try {
         return run_node(dir, ready_file);
     } catch (const std::bad_alloc&) {

@@ -8,10 +8,14 @@
 #include <thread>
 
 #include "node/log/node_image.hpp"
+#include "node/metrics/node_metrics.hpp"
 #include "protocol/base/failpoint.hpp"
 #include "protocol/base/log.hpp"
+#include "protocol/base/run_on.hpp"
 #include "protocol/config/address.hpp"
 #include "protocol/config/files.hpp"
+#include "protocol/config/program.hpp"
+#include "protocol/observe/process_metrics.hpp"
 #include "protocol/wire/canonical.hpp"
 #include "protocol/wire/chunk_codec.hpp"
 #include "protocol/wire/signatures.hpp"
@@ -20,6 +24,8 @@ namespace skerry::node {
 namespace {
 
 constexpr std::chrono::seconds kDiskEvery{1};
+constexpr std::chrono::seconds kWatchEvery{1};
+constexpr std::size_t kMaxConfig = 256 * 1024;
 constexpr auto kOrderlyEnd = std::chrono::seconds(20);
 
 Mono now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
@@ -39,6 +45,7 @@ NodeApp::NodeApp(NodeOptions options)
 NodeApp::~NodeApp() {
     disk_.join();
     codec_.join();
+    watch_.join();
 }
 
 // ---- start and end -------------------------------------------------------------------------------------
@@ -52,6 +59,8 @@ Error NodeApp::run() {
     children_.spawn(watch_disk());
     children_.spawn(engine_->run());
     children_.spawn(socket_->run());
+    children_.spawn(metrics_->run());
+    children_.spawn(watch_progress());
     io_.run();
     return ended_.value_or(Error{Errc::internal, "the node stopped without a reason", ""});
 }
@@ -59,17 +68,22 @@ Error NodeApp::run() {
 Result<void> NodeApp::prepare() {
     auto plane = open_data_plane();
     if (!plane) return plane;
+    set_log_context({options_.settings.token.run, "", "", ""});
     auto opened = open_store();
     if (!opened) return opened;
+    refresh_log_context();
     auto handler = [this](AdminRequest request) -> Task<AdminReply> { co_return answer(*this, request); };
     signals_.emplace(io_, SIGINT, SIGTERM);  // from here on there is something to remove at the end
     socket_ = std::make_unique<AdminServer>(io_.get_executor(), options_.folder.socket(), handler);
     auto socket = socket_->listen();
     if (!socket) return socket;
+    metrics_ = std::make_unique<MetricsServer>(io_.get_executor(), [this] { return metrics_page(); });
+    auto metrics = metrics_->listen(options_.settings.metrics);
+    if (!metrics) return metrics;
     session_ = std::make_unique<CoordinatorSession>(io_.get_executor(), coordinator(), CoordinatorSessionConfig{}, *this);
     for (Action& action : core_->start(now())) carry_out(action);
     if (options_.ready_file.empty()) return {};
-    nlohmann::json ready = {{"pid", getpid()}, {"port", data_port_}, {"socket", options_.folder.socket().string()}};
+    nlohmann::json ready = {{"pid", getpid()}, {"port", data_port_}, {"metrics_port", metrics_->port()}, {"socket", options_.folder.socket().string()}};
     return write_small_file(options_.ready_file, ready.dump() + "\n", 0600);
 }
 
@@ -138,7 +152,7 @@ Result<void> NodeApp::adopt(std::shared_ptr<RunStore> store, Bytes data_manifest
 
 ChildOptions NodeApp::trainer_options() const {
     ChildOptions child;
-    child.command = {options_.settings.trainer_program};
+    child.command = {find_program(options_.settings.trainer_program)};
     unsigned cores = std::max(1U, std::thread::hardware_concurrency());
     child.threads = options_.settings.trainer_threads != 0 ? options_.settings.trainer_threads : cores;
     return child;
@@ -258,6 +272,7 @@ void NodeApp::perform(const Send& action) {
     auto* report = std::get_if<Report>(&action.message.body);
     session_->send(std::move(message));
     if (report == nullptr) return;
+    last_report_ = *report;
     if (report->ready && !report->ready->segments.empty()) children_.spawn(pass("node.after_ready"));
     if (report->prepared) children_.spawn(pass("node.after_prepared"));
 }
@@ -274,7 +289,8 @@ void NodeApp::perform(const Redial& action) {
 }
 
 void NodeApp::perform(const Note& action) {
-    log(action.warning ? LogLevel::warn : LogLevel::info, "node", {{"note", action.text}, {"step", std::to_string(core_->view().head.value)}});
+    refresh_log_context();
+    log(action.warning ? LogLevel::warn : LogLevel::info, "node", {{"note", action.text}});
 }
 
 void NodeApp::perform(const Exit& action) { end(Error{action.code, action.reason, ""}); }
@@ -291,6 +307,7 @@ std::vector<Address> NodeApp::own_addresses() const {
 
 void NodeApp::on_session(const PublicKey& service) {
     service_ = service;
+    ++sessions_;
     feed(SessionUp{});
 }
 
@@ -314,6 +331,7 @@ void NodeApp::on_welcome(const Welcome& welcome) {
     lost_.reset();
     if (!welcome.ticket.empty()) ticket_ = welcome.ticket;
     take_roster(welcome.roster);
+    refresh_log_context();
     log_info("welcome", {{"term", std::to_string(welcome.term.value)}, {"head", std::to_string(welcome.head.value)}});
 }
 
@@ -342,6 +360,7 @@ void NodeApp::on_message(ControlMessage message) {
     if (auto* welcome = std::get_if<Welcome>(&message.body)) on_welcome(*welcome);
     if (auto* orders = std::get_if<Orders>(&message.body); orders && orders->roster) take_roster(*orders->roster);
     feed(ControlIn{std::move(message)});
+    refresh_log_context();
 }
 
 void NodeApp::on_lost(const Error& why, std::chrono::milliseconds retry_in, bool was_open) {
@@ -350,6 +369,56 @@ void NodeApp::on_lost(const Error& why, std::chrono::milliseconds retry_in, bool
     if (was_open) feed(SessionDown{});
     // A key that is wrong stays wrong: say it and end.
     if (why.code == Errc::wrong_coordinator) end(why);
+}
+
+// ---- what it shows of itself ---------------------------------------------------------------------------
+
+// Lines of all threads carry this.
+void NodeApp::refresh_log_context() const {
+    NodeView view = core_->view();
+    LogContext context{options_.settings.token.run, std::to_string(view.head.value), "", ""};
+    if (view.attempt.value != 0) context.attempt = std::to_string(view.attempt.value);
+    set_log_context(std::move(context));
+}
+
+Task<std::string> NodeApp::metrics_page() {
+    MetricsText page;
+    NodeView view = core_->view();
+    add_node_metrics(page, view, status_facts(), book_);
+    metrics_->add_metrics(page);
+    add_process_metrics(page, "skerry-node");
+    co_return page.text();
+}
+
+Task<> NodeApp::watch_progress() {
+    asio::steady_timer timer(io_);
+    for (;;) {
+        timer.expires_after(kWatchEvery);
+        auto [ec] = co_await timer.async_wait(no_throw);
+        if (ec) co_return;
+        auto stuck = node_watch_.look(core_->view(), now());
+        if (stuck) co_await write_bundle_of(std::move(*stuck));
+    }
+}
+
+Task<> NodeApp::write_bundle_of(NodeWatch::Stuck stuck) {
+    const std::string why = to_text(stuck);
+    auto config = read_small_file(options_.folder.config(), kMaxConfig);
+    auto parts = node_parts(stuck, core_->view(), last_report_, status_json(), config ? *config : config.error().detail);
+    auto work = [parts = std::move(parts), folder = options_.folder.bundles(), step = stuck.step]() mutable {
+        for (BundlePart& part : process_parts()) parts.push_back(std::move(part));
+        return write_bundle(folder, bundle_time() + "-step" + std::to_string(step.value), std::move(parts));
+    };
+    asio::any_io_executor there = watch_.get_executor();
+    auto written = co_await run_on(there, std::move(work));
+    if (!written) {
+        log_error("watchdog.no_bundle", {{"reason", why}, {"error", written.error().detail}});
+        co_return;
+    }
+    ++watchdog_.bundles;
+    watchdog_.last = written->string();
+    watchdog_.reason = why;
+    log_warn("watchdog.bundle", {{"reason", why}, {"folder", watchdog_.last}});
 }
 
 // ---- the person in front of the machine ----------------------------------------------------------------
@@ -381,6 +450,9 @@ StatusFacts NodeApp::status_facts() const {
     facts.trainer_pid = trainer_->pid();
     facts.trainer_restarts = trainer_->restarts();
     facts.data_port = data_port_;
+    facts.metrics_port = metrics_ ? metrics_->port() : std::uint16_t{0};
+    facts.sessions = sessions_;
+    facts.watchdog = watchdog_;
     facts.paused = paused_;
     facts.disk_full = disk_full_;
     facts.error = facts.connected ? std::nullopt : lost_;

@@ -13,12 +13,13 @@
 #include "node/app/agent_commands.hpp"
 #include "node/app/data_files.hpp"
 #include "node/app/node_config.hpp"
-#include "node/app/node_status.hpp"
+#include "node/app/node_watch.hpp"
 #include "node/app/store_actions.hpp"
 #include "node/app/trainer_host.hpp"
 #include "node/control/coordinator_session.hpp"
 #include "node/core/node_core.hpp"
 #include "node/exchange/engine.hpp"
+#include "node/metrics/node_status.hpp"
 #include "node/transport/zap_handler.hpp"
 #include "protocol/admin/admin_server.hpp"
 #include "protocol/base/task_group.hpp"
@@ -56,6 +57,10 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     Task<> keep_time();
     Task<> watch_disk();
     Task<> watch_signals();
+    Task<> watch_progress();
+    Task<> write_bundle_of(NodeWatch::Stuck stuck);
+    Task<std::string> metrics_page();
+    void refresh_log_context() const;
 
     void feed(Event event);
     void note(const Event& event);
@@ -87,6 +92,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     asio::io_context io_;
     asio::thread_pool disk_{1};
     asio::thread_pool codec_{1};
+    asio::thread_pool watch_{1};  ///< writes bundles while the others may be stuck
     TaskGroup children_;
 
     BootId boot_;
@@ -100,6 +106,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     std::unique_ptr<Engine> engine_;
     std::unique_ptr<CoordinatorSession> session_;
     std::unique_ptr<AdminServer> socket_;
+    std::unique_ptr<MetricsServer> metrics_;
     NodeConfig core_config_;
     std::optional<NodeCore> core_;
 
@@ -112,6 +119,10 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     Roster roster_;  ///< as last heard, for `status`
     std::uint16_t data_port_ = 0;
     StatusBook book_;
+    NodeWatch node_watch_;
+    WatchdogFacts watchdog_;
+    std::uint64_t sessions_ = 0;
+    std::optional<Report> last_report_;  ///< for bundles
     bool paused_ = false;
     bool disk_full_ = false;
     bool leaving_ = false;

@@ -2,7 +2,7 @@
 
 #include "protocol/config/address.hpp"
 #include "protocol/config/files.hpp"
-#include "protocol/config/strict_toml.hpp"
+#include "protocol/config/quantity.hpp"
 
 namespace skerry::node {
 namespace {
@@ -15,61 +15,34 @@ Result<Token> load_token(const std::filesystem::path& path) {
     return parse_token(text->substr(0, text->find_last_not_of(" \r\n") + 1));
 }
 
-void read_listen(TomlSection& root, NodeSettings& out) {
-    std::string text = root.text("listen", "0.0.0.0:7610");
-    if (text == "none") {
-        out.listen = false;
-        return;
-    }
-    auto address = parse_address(text, 7610);
-    if (!address) {
-        root.complain("listen", address.error().detail);
-        return;
-    }
-    out.listen_host = address->host;
-    out.listen_port = address->port;
-}
-
-void read_advertise(TomlSection& root, NodeSettings& out) {
-    for (const std::string& text : root.texts("advertise")) {
-        auto address = parse_address(text, 7610);
-        if (!address) {
-            root.complain("advertise", address.error().detail);
-            return;
-        }
-        out.advertise.push_back(*address);
-    }
-}
-
-Millis bounded(TomlSection& section, const char* key, Millis fallback) {
-    constexpr Millis kLeast{1000}, kMost{24 * 3600 * 1000};
-    const Millis value = section.duration(key, fallback);
-    if (value < kLeast || value > kMost) section.complain(key, "between 1s and 24h");
-    return value;
-}
+// Each text was checked when the file was read.
+Address address_of(const std::string& text) { return parse_address(text, kDataPort).value(); }
 
 }  // namespace
 
 Result<NodeSettings> load_settings(const NodeFolder& folder) {
-    auto toml = StrictToml::load(folder.config());
+    auto toml = load_node_toml(folder.config());
     if (!toml) return fail(toml.error());
-    toml->expect_schema("skerry.node/1");
     NodeSettings out;
-    TomlSection root = toml->root();
-    out.name = root.required_text("name");
-    if (!out.name.empty() && !is_name(out.name)) root.complain("name", "not a node name");
-    out.site = root.text("site", "");
-    read_listen(root, out);
-    read_advertise(root, out);
-    TomlSection trainer = toml->section("trainer");
-    out.trainer_threads = static_cast<std::uint32_t>(trainer.integer("threads", 0, 0, 1024));
-    out.trainer_program = trainer.text("program", "skerry-trainer");
-    out.save_every = bounded(trainer, "save_every", out.save_every);
-    out.trainer_silence = bounded(trainer, "silent_after", out.trainer_silence);
-    TomlSection limits = toml->section("limits");
-    out.disk_bytes = limits.size("disk", 0);
-    auto ok = toml->finish();
-    if (!ok) return fail(ok.error());
+    out.name = toml->name;
+    out.site = toml->site;
+    out.listen = toml->listen != "none";
+    if (out.listen) {
+        Address address = address_of(toml->listen);
+        out.listen_host = address.host;
+        out.listen_port = address.port;
+    }
+    for (const std::string& one : toml->advertise) out.advertise.push_back(address_of(one));
+    out.trainer_threads = static_cast<std::uint32_t>(toml->threads);
+    if (!toml->trainer.empty()) out.trainer_program = toml->trainer;
+    if (!toml->save_every.empty()) out.save_every = parse_duration(toml->save_every).value();
+    if (!toml->silent_after.empty()) out.trainer_silence = parse_duration(toml->silent_after).value();
+    out.metrics.address = Address{"127.0.0.1", kMetricsPort};
+    if (!toml->metrics.empty()) {
+        auto where = parse_metrics_listen(toml->metrics, kMetricsPort);
+        if (!where) return fail(where.error());
+        out.metrics = *where;
+    }
     auto token = load_token(folder.token());
     if (!token) return fail(token.error());
     out.token = *token;

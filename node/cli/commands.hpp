@@ -53,8 +53,10 @@ struct JoinCommand {
     std::vector<std::string> advertise;
     std::optional<std::string> trainer;
     std::optional<std::string> disk;
+    std::optional<std::string> metrics;
     std::string ready_file;
     std::string log_level;
+    std::string log_format;
     bool no_input = false;
     bool detach = false;
 };

@@ -14,6 +14,7 @@
 #include "node/trainer/child_process.hpp"
 #include "protocol/base/task_group.hpp"
 #include "protocol/base/within.hpp"
+#include "protocol/config/program.hpp"
 #include "protocol/rules/chain.hpp"
 #include "protocol/wire/canonical.hpp"
 
@@ -121,7 +122,7 @@ ChildOptions trainer_options(const std::string& dir, const GenerateCommand& comm
     auto config = load_node_toml(std::filesystem::path(dir) / "node.toml");
     if (config && program.empty()) program = config->trainer;
     if (config && out.threads == 0) out.threads = static_cast<std::uint32_t>(config->threads);
-    if (program.empty() || program == "skerry-trainer") program = sibling("skerry-trainer");
+    program = find_program(program.empty() ? "skerry-trainer" : program);
     if (out.threads == 0) out.threads = std::max(1U, std::thread::hardware_concurrency());
     out.command = {program};
     out.window_elements = 4096;

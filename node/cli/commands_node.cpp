@@ -16,6 +16,7 @@
 #include "node/cli/node_folder.hpp"
 #include "protocol/config/address.hpp"
 #include "protocol/config/files.hpp"
+#include "protocol/config/program.hpp"
 #include "protocol/config/quantity.hpp"
 
 namespace skerry::node {
@@ -44,7 +45,7 @@ bool confirmed(const Token& token, const fs::path& dir, const NodeToml& config) 
 }
 
 std::vector<std::string> node_command(const fs::path& dir, const JoinCommand& command) {
-    std::vector<std::string> out{sibling("skerry-node"), "run", "--dir", dir.string()};
+    std::vector<std::string> out{find_program("skerry-node"), "run", "--dir", dir.string()};
     if (!command.ready_file.empty()) {
         out.emplace_back("--ready-file");
         out.push_back(fs::absolute(command.ready_file).string());
@@ -52,6 +53,10 @@ std::vector<std::string> node_command(const fs::path& dir, const JoinCommand& co
     if (!command.log_level.empty()) {
         out.emplace_back("--log");
         out.push_back(command.log_level);
+    }
+    if (!command.log_format.empty()) {
+        out.emplace_back("--log-format");
+        out.push_back(command.log_format);
     }
     return out;
 }

@@ -82,15 +82,4 @@ std::string to_utf8(std::string_view raw) {
     return out;
 }
 
-std::filesystem::path own_folder() {
-    std::error_code ec;
-    auto self = std::filesystem::read_symlink("/proc/self/exe", ec);
-    return ec ? std::filesystem::path() : self.parent_path();
-}
-
-std::string sibling(const std::string& name) {
-    auto beside = own_folder() / name;
-    return ::access(beside.c_str(), X_OK) == 0 ? beside.string() : name;
-}
-
 }  // namespace skerry::node

@@ -36,9 +36,4 @@ std::string to_table(const std::vector<std::vector<std::string>>& rows);
 /// The text with '?' for every byte that is not part of a UTF-8 character.
 std::string to_utf8(std::string_view raw);
 
-/// Where this program lies: its siblings are looked for there first.
-std::filesystem::path own_folder();
-/// A sibling program, or its bare name for a search in PATH.
-std::string sibling(const std::string& name);
-
 }  // namespace skerry::node

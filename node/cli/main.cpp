@@ -124,7 +124,9 @@ class CommandLine {
         join->add_option("--trainer", join_.trainer, "another trainer program");
         join->add_option("--disk", join_.disk, "most disk space, e.g. 20GiB");
         join->add_option("--ready-file", join_.ready_file, "written once the node's sockets are open");
+        join->add_option("--metrics", join_.metrics, "HOST:PORT of /metrics, or none; default 127.0.0.1:7611 or any free port");
         join->add_option("--log", join_.log_level, "debug, info, warn or error");
+        join->add_option("--log-format", join_.log_format, "text or json");
         join->add_flag("--no-input", join_.no_input, "ask nothing");
         join->add_flag("--detach", join_.detach, "run in the background; answers once the node has joined");
     }

@@ -104,6 +104,13 @@ std::string node_line(const Json& node) {
     return out;
 }
 
+/// Where a bundle lies, if the watchdog wrote one.
+void add_watchdog(std::vector<std::string>& out, const Json& status) {
+    auto watchdog = status.find("watchdog");
+    if (watchdog == status.end() || !watchdog->is_object() || count(*watchdog, "bundles") == 0) return;
+    out.push_back("watchdog: " + text(*watchdog, "reason") + " · bundle " + text(*watchdog, "last"));
+}
+
 std::vector<std::string> run_lines(const Json& status) {
     std::vector<std::string> out;
     out.push_back("run " + text(status, "run") + " · " + text(status, "state") + " · " + progress_text(status));
@@ -114,6 +121,7 @@ std::vector<std::string> run_lines(const Json& status) {
     if (nodes != status.end() && nodes->is_array()) {
         for (const Json& node : *nodes) out.push_back(node_line(node));
     }
+    add_watchdog(out, status);
     return out;
 }
 
@@ -148,6 +156,7 @@ std::vector<std::string> node_lines(const Json& status) {
     if (!flag(status, "connected")) out.push_back("not connected to the coordinator " + text(status, "coordinator"));
     auto error = status.find("error");
     if (error != status.end() && error->is_object()) out.push_back("error[" + text(*error, "code") + "]: " + text(*error, "message"));
+    add_watchdog(out, status);
     return out;
 }
 

@@ -3,12 +3,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <boost/asio/co_spawn.hpp>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 
 #include "protocol/base/log.hpp"
+#include "protocol/base/run_on.hpp"
 #include "protocol/base/within.hpp"
 #include "protocol/identity/hash.hpp"
 #include "protocol/session/tls.hpp"
@@ -18,20 +18,6 @@ namespace skerry::node {
 namespace {
 
 namespace fs = std::filesystem;
-
-template <class Work>
-Task<std::invoke_result_t<Work>> as_task(Work work) {
-    co_return work();
-}
-
-/// Runs `work` on another executor and comes back with its answer. Name the work before the co_await: g++ 12 destroys
-/// a temporary closure twice.
-template <class Work>
-Task<std::invoke_result_t<Work>> elsewhere(asio::any_io_executor where, Work work) {
-    auto job = as_task(std::move(work));
-    auto answer = co_await asio::co_spawn(where, std::move(job), asio::use_awaitable);
-    co_return answer;
-}
 
 Fail disk_error(const fs::path& file) {
     Errc code = errno == ENOSPC || errno == EDQUOT ? Errc::disk_full : Errc::io_error;
@@ -138,7 +124,7 @@ Task<Result<void>> ShardFetch::obtain(ShardInfo shard, fs::path file) {
         if (!checked && checked.error().code == Errc::digest_mismatch) fs::remove(file, ignored);
         return checked;
     };
-    auto there = co_await elsewhere(disk_, std::move(look));
+    auto there = co_await run_on(disk_, std::move(look));
     if (there) co_return there;
     if (there.error().code == Errc::digest_mismatch) {
         ++corrupted_;
@@ -156,7 +142,7 @@ Task<Result<void>> ShardFetch::obtain(ShardInfo shard, fs::path file) {
             fs::remove(part, ignored);
             return checked;
         };
-        sealed = co_await elsewhere(disk_, std::move(finish));
+        sealed = co_await run_on(disk_, std::move(finish));
         if (sealed || sealed.error().code != Errc::digest_mismatch) break;
         ++corrupted_;
     }
@@ -187,7 +173,7 @@ Task<Result<void>> ShardFetch::fetch_once(ShardInfo shard, fs::path part) {
         fs::remove(part, ignored);
         return 0;
     };
-    std::uint64_t offset = co_await elsewhere(disk_, std::move(measure));
+    std::uint64_t offset = co_await run_on(disk_, std::move(measure));
     if (offset == shard.bytes && shard.bytes > 0) co_return Result<void>{};
     auto dialled = co_await dial_tls(peer_.host, peer_.port, tls_, peer_.root, config_.dial_patience);
     if (!dialled) co_return fail(dialled.error());
@@ -212,7 +198,7 @@ Task<Result<void>> ShardFetch::fetch_once(ShardInfo shard, fs::path part) {
             co_return fail(Errc::malformed, "the coordinator answered with another block");
         std::uint64_t size = block->data.size();
         auto work = [part, offset, data = std::move(block->data)] { return append(part, offset, data); };
-        auto written = co_await elsewhere(disk_, std::move(work));
+        auto written = co_await run_on(disk_, std::move(work));
         if (!written) co_return written;
         offset += size;
         fetched_bytes_ += size;

@@ -1,4 +1,4 @@
-#include "node/app/node_status.hpp"
+#include "node/metrics/node_status.hpp"
 
 #include <unistd.h>
 
@@ -59,6 +59,8 @@ json to_json(const TrainedSoFar& done) {
     return {{"steps", done.steps}, {"sequences", done.sequences}, {"tokens", done.tokens}};
 }
 
+}  // namespace
+
 std::string_view phase_text(const NodeView& view, const StatusFacts& facts) {
     if (facts.member_state == NodeState::leaving) return "leaving";
     if (!view.welcomed) return facts.connected ? "joining" : "connecting";
@@ -67,8 +69,6 @@ std::string_view phase_text(const NodeView& view, const StatusFacts& facts) {
     if (view.phase == Phase::work && view.run_state != RunState::running) return "idle";
     return to_text(view.phase);
 }
-
-}  // namespace
 
 void StatusBook::note_digest(Step step, const Digest& digest) {
     auto at = std::lower_bound(digests_.begin(), digests_.end(), step,
@@ -122,6 +122,7 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
                 {"sent_bytes", sent_bytes_},
                 {"received_bytes", received_bytes_},
                 {"data_port", facts.data_port},
+                {"metrics_port", facts.metrics_port},
                 {"oldest_entry", facts.oldest_entry.value},
                 {"disk_bytes", facts.disk_bytes},
                 {"disk_full", facts.disk_full}};
@@ -146,6 +147,7 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
                         {"snapshot_blocks", facts.refetched_blocks},
                         {"shard_blocks", facts.refetched_shards}};
     out["refused"] = {{"zap", facts.refused_zap}, {"roster", facts.refused_roster}, {"too_large", facts.refused_too_large}};
+    out["watchdog"] = {{"bundles", facts.watchdog.bundles}, {"last", facts.watchdog.last}, {"reason", facts.watchdog.reason}};
     out["error"] = facts.error ? json{{"code", to_name(facts.error->code)},
                                       {"message", facts.error->detail},
                                       {"fix", facts.error->fix}}

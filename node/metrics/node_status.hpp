@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "node/core/node_core.hpp"
+#include "protocol/observe/bundle.hpp"
 
 namespace skerry::node {
 
@@ -32,6 +33,9 @@ struct StatusFacts {
     std::uint64_t trainer_restarts = 0;
     std::uint64_t target_tokens = 0;
     std::uint16_t data_port = 0;
+    std::uint16_t metrics_port = 0;
+    std::uint64_t sessions = 0;  ///< with the coordinator, since the process started
+    WatchdogFacts watchdog;
     std::uint64_t disk_bytes = 0;
     bool disk_full = false;
     bool paused = false;
@@ -58,6 +62,11 @@ class StatusBook {
 
     std::string to_json(const NodeView& view, const StatusFacts& facts) const;
 
+    const TrainerAlive& alive() const { return alive_; }
+    const std::optional<std::pair<Step, double>>& heldout() const { return heldout_; }
+    std::uint64_t sent_bytes() const { return sent_bytes_; }
+    std::uint64_t received_bytes() const { return received_bytes_; }
+
   private:
     std::deque<StateDigest> digests_;  ///< the newest 1000, ascending
     std::optional<std::pair<Step, double>> heldout_;
@@ -65,5 +74,8 @@ class StatusBook {
     std::uint64_t sent_bytes_ = 0;
     std::uint64_t received_bytes_ = 0;
 };
+
+/// The word of the status document for where the node is.
+std::string_view phase_text(const NodeView& view, const StatusFacts& facts);
 
 }  // namespace skerry::node

@@ -1,0 +1,118 @@
+#include "node/config/node_toml.hpp"
+
+#include "protocol/config/address.hpp"
+#include "protocol/config/quantity.hpp"
+#include "protocol/config/strict_toml.hpp"
+#include "protocol/identity/keys.hpp"
+#include "protocol/identity/token.hpp"
+
+namespace skerry::node {
+namespace {
+
+/// TOML basic string.
+std::string quoted(const std::string& text) {
+    std::string out = "\"";
+    for (char c : text) {
+        if (c == '"' || c == '\\') out.push_back('\\');
+        out.push_back(static_cast<unsigned char>(c) < 0x20 ? ' ' : c);
+    }
+    return out + "\"";
+}
+
+std::string quoted_list(const std::vector<std::string>& list) {
+    std::string out = "[";
+    for (const std::string& one : list) out += (out.size() == 1 ? "" : ", ") + quoted(one);
+    return out + "]";
+}
+
+/// Where something listens; "none" is an answer too.
+Result<void> check_listen(const std::string& text, std::uint16_t default_port) {
+    if (text == "none") return {};
+    auto address = parse_address(text, default_port);
+    if (!address) return fail(address.error());
+    return {};
+}
+
+/// A duration as it is written; empty if it is not there.
+std::string bounded(TomlSection& section, const char* key) {
+    constexpr Millis kLeast{1000}, kMost{24 * 3600 * 1000};
+    if (!section.has(key)) return {};
+    const Millis value = section.duration(key, kLeast);
+    if (value < kLeast || value > kMost) section.complain(key, "between 1s and 24h");
+    return section.text(key, "");
+}
+
+}  // namespace
+
+Result<void> check(const NodeToml& config) {
+    if (!is_name(config.name))
+        return fail(Errc::usage, "'" + config.name + "' is no name for a node", "--name: 1 to 64 letters, digits, '.', '_' or '-'");
+    auto listen = check_listen(config.listen, kDataPort);
+    if (!listen) return listen;
+    for (const std::string& one : config.advertise) {
+        auto address = parse_address(one, kDataPort);
+        if (!address) return fail(address.error());
+    }
+    if (!config.metrics.empty()) {
+        auto metrics = check_listen(config.metrics, kMetricsPort);
+        if (!metrics) return metrics;
+    }
+    if (!config.disk.empty()) {
+        auto disk = parse_size(config.disk);
+        if (!disk) return fail(disk.error());
+    }
+    return {};
+}
+
+Result<NodeToml> load_node_toml(const std::filesystem::path& file) {
+    auto toml = StrictToml::load(file);
+    if (!toml) return fail(toml.error());
+    toml->expect_schema("skerry.node/1");
+    NodeToml out;
+    auto root = toml->root();
+    out.name = root.required_text("name");
+    if (!out.name.empty() && !is_name(out.name)) root.complain("name", "not a node name");
+    out.site = root.text("site", "");
+    out.listen = root.text("listen", out.listen);
+    auto listen = check_listen(out.listen, kDataPort);
+    if (!listen) root.complain("listen", listen.error().detail);
+    out.advertise = root.texts("advertise");
+    for (const std::string& one : out.advertise) {
+        auto address = parse_address(one, kDataPort);
+        if (!address) root.complain("advertise", address.error().detail);
+    }
+    auto trainer = toml->section("trainer");
+    out.threads = static_cast<int>(trainer.integer("threads", 0, 0, 1024));
+    out.trainer = trainer.text("program", "");
+    out.save_every = bounded(trainer, "save_every");
+    out.silent_after = bounded(trainer, "silent_after");
+    auto limits = toml->section("limits");
+    if (limits.has("disk")) out.disk = std::to_string(limits.size("disk", 0));
+    auto metrics = toml->section("metrics");
+    out.metrics = metrics.text("listen", "");
+    if (!out.metrics.empty()) {
+        auto where = check_listen(out.metrics, kMetricsPort);
+        if (!where) metrics.complain("listen", where.error().detail);
+    }
+    auto done = toml->finish();
+    if (!done) return fail(done.error());
+    return out;
+}
+
+std::string to_text(const NodeToml& config) {
+    std::string out = "# What the owner of this machine decides. Edit it and restart the node. Unknown keys are errors.\n"
+                      "schema = \"skerry.node/1\"\n";
+    out += "name = " + quoted(config.name) + "\n";
+    if (!config.site.empty()) out += "site = " + quoted(config.site) + "\n";
+    out += "listen = " + quoted(config.listen) + "   # data plane; \"none\": this machine only dials\n";
+    out += "advertise = " + quoted_list(config.advertise) + "   # empty: where the coordinator sees this node\n";
+    out += "\n[trainer]\nthreads = " + std::to_string(config.threads) + "   # 0: cores divided by trainers on this machine\n";
+    if (!config.trainer.empty()) out += "program = " + quoted(config.trainer) + "\n";
+    if (!config.save_every.empty()) out += "save_every = " + quoted(config.save_every) + "   # local progress; a kill costs no more\n";
+    if (!config.silent_after.empty()) out += "silent_after = " + quoted(config.silent_after) + "   # a trainer that says nothing is killed\n";
+    if (!config.disk.empty()) out += "\n[limits]\ndisk = " + quoted(config.disk) + "   # log, snapshots and cached data shards\n";
+    if (!config.metrics.empty()) out += "\n[metrics]\nlisten = " + quoted(config.metrics) + "   # /metrics and /healthz; \"none\": off\n";
+    return out;
+}
+
+}  // namespace skerry::node
