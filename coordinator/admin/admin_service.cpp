@@ -119,7 +119,10 @@ Task<Result<Json>> AdminService::status(const Json& args) {
     if (!name) co_return fail(name.error());
     auto one = co_await status_of(*name);
     if (!one) co_return fail(one.error());
-    co_return to_json(*one, runs_.first_evaluation(*name), runs_.info());
+    Json out = to_json(*one, runs_.first_evaluation(*name), runs_.info());
+    const WatchdogFacts watchdog = runs_.watchdog(*name);
+    out["watchdog"] = {{"bundles", watchdog.bundles}, {"last", watchdog.last}, {"reason", watchdog.reason}};
+    co_return out;
 }
 
 Task<Result<Json>> AdminService::nodes(const Json& args) {

@@ -11,6 +11,7 @@
 #include "coordinator/admin/status_json.hpp"
 #include "coordinator/shards/shard_store.hpp"
 #include "protocol/base/task.hpp"
+#include "protocol/observe/bundle.hpp"
 
 namespace skerry::coordinator {
 
@@ -24,6 +25,7 @@ class Runs {
     virtual Task<Result<void>> create(std::string name, RunRow row, std::string settings) = 0;
     virtual std::optional<std::pair<Step, double>> first_evaluation(const std::string& name) const = 0;
     virtual CoordinatorInfo info() const = 0;
+    virtual WatchdogFacts watchdog(const std::string& name) const = 0;
     virtual std::int64_t wall_unix_s() const = 0;
     /// Runs it on the thread for files.
     virtual Task<Result<ShardPresence>> on_files(std::function<Result<ShardPresence>()> work) = 0;

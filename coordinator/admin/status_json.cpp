@@ -35,12 +35,6 @@ std::string name_of(const RunStatus& run, const NodeId& node) {
     return node.short_hex();
 }
 
-/// The words of docs/status-json.md: a run that reached its target is finished, whatever its row says.
-std::string state_word(const RunStatus& run) {
-    if (run.target_tokens != 0 && run.tokens_committed >= run.target_tokens) return "finished";
-    return std::string(to_word(run.run_state));
-}
-
 Json heldout(const RunStatus& run, const std::optional<std::pair<Step, double>>& first) {
     Json out{{"step", run.heldout_step.value}, {"loss", *run.heldout_loss}};
     out["first_step"] = first ? first->first.value : run.heldout_step.value;
@@ -50,11 +44,17 @@ Json heldout(const RunStatus& run, const std::optional<std::pair<Step, double>>&
 
 }  // namespace
 
+std::string state_word(const RunStatus& run) {
+    if (run.target_tokens != 0 && run.tokens_committed >= run.target_tokens) return "finished";
+    return std::string(to_word(run.run_state));
+}
+
 Json to_json(const CoordinatorInfo& info) {
     return {{"name", info.name},
             {"version", SKERRY_VERSION},
             {"pid", ::getpid()},
             {"port", info.port},
+            {"metrics_port", info.metrics_port},
             {"uptime_ms", info.uptime_ms},
             {"connections", info.connections},
             {"rss_bytes", resident_bytes()},
@@ -134,6 +134,7 @@ Json to_json(const RunStatus& run, const std::optional<std::pair<Step, double>>&
              {"end_reason", run.end_reason},
              {"next", run.next},
              {"round_ms", run.round_ms},
+             {"patience_ms", run.patience_ms},
              {"round_remaining_ms", run.round_remaining_ms},
              {"deadline_remaining_ms", run.deadline_remaining_ms},
              {"attempt_deadline_ms", run.attempt_deadline.count()},

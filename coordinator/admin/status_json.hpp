@@ -18,7 +18,11 @@ struct CoordinatorInfo {
     std::uint16_t port = 0;  ///< listened on
     std::uint64_t uptime_ms = 0;
     std::size_t connections = 0;
+    std::uint16_t metrics_port = 0;  ///< 0: off
 };
+
+/// The words of docs/status-json.md: a run that reached its target is finished, whatever its row says.
+std::string state_word(const RunStatus& run);
 
 nlohmann::json to_json(const CoordinatorInfo& info);
 nlohmann::json to_json(const NodeStatus& node, const RunStatus& run);

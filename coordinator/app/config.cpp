@@ -40,6 +40,13 @@ Result<CoordinatorConfig> load_config(const std::filesystem::path& dir) {
     config.limits.new_per_address_per_s =
         limits.number("new_per_address_per_s", config.limits.new_per_address_per_s, 0.1, 1e6);
     config.limits.handshake_timeout = limits.duration("handshake_timeout", config.limits.handshake_timeout);
+    config.metrics.address = Address{"127.0.0.1", kMetricsPort};
+    auto metrics = toml->section("metrics");
+    if (metrics.has("listen")) {
+        auto where = parse_metrics_listen(metrics.text("listen", ""), kMetricsPort);
+        if (where) config.metrics = *where;
+        else metrics.complain("listen", where.error().detail);
+    }
     auto done = toml->finish();
     if (!done) return fail(done.error());
     if (config.name.empty()) return fail(Errc::config_invalid, "coordinator.toml: 'name' is empty");
@@ -60,6 +67,9 @@ connections = 256                   # at once, all together
 connections_per_address = 128       # of one IP address
 new_per_address_per_s = 50.0        # of one IP address
 handshake_timeout = "10s"           # before a stranger is let go
+
+# [metrics]
+# listen = "127.0.0.1:7602"         # /metrics and /healthz; "none": off. Left out: this port, or any free one
 )";
 }
 

@@ -6,8 +6,11 @@
 
 #include "protocol/base/units.hpp"
 #include "protocol/config/address.hpp"
+#include "protocol/observe/http_server.hpp"
 
 namespace skerry::coordinator {
+
+inline constexpr std::uint16_t kMetricsPort = 7602;
 
 /// Limits that hold before anybody has proved anything, and the total.
 struct ListenLimits {
@@ -23,6 +26,7 @@ struct CoordinatorConfig {
     Address listen{"0.0.0.0", 7600};
     std::filesystem::path data_dir;  ///< absolute
     ListenLimits limits;
+    MetricsListen metrics;
 };
 
 /// Errors: not_found, config_invalid with file and line.
@@ -43,6 +47,7 @@ struct Places {
     std::filesystem::path admin_socket() const { return dir / "admin.sock"; }
     std::filesystem::path shards() const { return dir / "shards"; }
     std::filesystem::path runs() const { return dir / "runs"; }
+    std::filesystem::path bundles(const std::string& name) const { return run(name) / "bundles"; }
     std::filesystem::path run(const std::string& name) const { return runs() / name; }
 };
 

@@ -12,27 +12,19 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "coordinator/admin/metrics_page.hpp"
 #include "protocol/base/log.hpp"
+#include "protocol/base/run_on.hpp"
 #include "protocol/config/files.hpp"
+#include "protocol/observe/process_metrics.hpp"
 
 namespace skerry::coordinator {
 namespace {
 
 constexpr auto kStopPatience = std::chrono::seconds(5);
-
-/// Runs `work` on `pool`, answers on the caller's executor.
-template <class Value>
-Task<Value> run_on(asio::thread_pool& pool, std::function<Value()> work) {
-    auto io = co_await asio::this_coro::executor;
-    auto start = [&pool, io, work = std::move(work)](auto handler) mutable {
-        auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-        asio::post(pool, [shared, io, work = std::move(work)] {
-            auto value = std::make_shared<Value>(work());
-            asio::post(io, [shared, value] { std::move (*shared)(std::move(*value)); });
-        });
-    };
-    co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Value)>(std::move(start), asio::use_awaitable);
-}
+constexpr auto kWatchEvery = std::chrono::seconds(1);
+constexpr std::size_t kMaxConfig = 256 * 1024;
+constexpr auto kForgottenCopies = std::chrono::hours(1);
 
 }  // namespace
 
@@ -44,6 +36,7 @@ CoordinatorApp::CoordinatorApp(RunOptions options)
 
 CoordinatorApp::~CoordinatorApp() {
     files_.join();
+    watch_.join();
     if (lock_ >= 0) ::close(lock_);
 }
 
@@ -64,6 +57,7 @@ Result<void> CoordinatorApp::prepare() {
     if (options_.listen) config_.listen = *options_.listen;
     auto locked = lock_folder();
     if (!locked) return locked;
+    remove_copies(std::chrono::seconds(0));
     auto keys = load_service_keys(places_, wall_unix_s());
     if (!keys) return fail(keys.error());
     keys_ = std::move(*keys);
@@ -78,8 +72,9 @@ Result<void> CoordinatorApp::prepare() {
     if (!tls) return fail(tls.error());
     GateLimits gate{config_.limits.connections, config_.limits.connections_per_address, config_.limits.new_per_address_per_s};
     listener_.emplace(io_.get_executor(), ListenerConfig{config_.listen, gate, config_.limits.handshake_timeout}, *tls, backend);
-    auto handler = [this](AdminRequest request) { return handle_admin(std::move(request)); };
+    auto handler = [this](AdminRequest request) { return handle_local(std::move(request)); };
     admin_server_.emplace(io_.get_executor(), places_.admin_socket(), handler);
+    metrics_.emplace(io_.get_executor(), [this] { return metrics_page(); });
     return {};
 }
 
@@ -100,10 +95,11 @@ Task<> CoordinatorApp::life() {
     outcome_ = co_await open_runs();
     if (outcome_) outcome_ = listener_->listen();
     if (outcome_) outcome_ = admin_server_->listen();
+    if (outcome_) outcome_ = metrics_->listen(config_.metrics);
     if (outcome_) outcome_ = write_ready_file();
     if (outcome_) {
         log_info("listening", {{"port", std::to_string(listener_->port())}, {"runs", std::to_string(runs_.size())}});
-        co_await (listener_->run() || admin_server_->run() || wait_for_signal());
+        co_await (listener_->run() || admin_server_->run() || metrics_->run() || watch_runs() || wait_for_signal());
         if (fatal_) outcome_ = fail(*fatal_);
     }
     co_await stop_runs();
@@ -160,7 +156,8 @@ Task<Result<void>> CoordinatorApp::open_run(std::string name) {
 
 Result<void> CoordinatorApp::write_ready_file() const {
     if (options_.ready_file.empty()) return {};
-    nlohmann::json json{{"port", listener_->port()}, {"admin_socket", places_.admin_socket().string()}, {"pid", ::getpid()}};
+    nlohmann::json json{{"port", listener_->port()}, {"metrics_port", metrics_->port()},
+                        {"admin_socket", places_.admin_socket().string()}, {"pid", ::getpid()}};
     return write_small_file(options_.ready_file, json.dump() + "\n", 0644);
 }
 
@@ -179,7 +176,9 @@ RunHost* CoordinatorApp::find_run(const RunId& id) {
 }
 
 Task<Result<Bytes>> CoordinatorApp::read_shard(Digest shard, std::uint64_t offset, std::uint32_t bytes) {
-    return run_on<Result<Bytes>>(files_, [this, shard, offset, bytes] { return shards_->read(shard, offset, bytes); });
+    auto work = [this, shard, offset, bytes] { return shards_->read(shard, offset, bytes); };
+    asio::any_io_executor files = files_.get_executor();
+    co_return co_await run_on(files, std::move(work));
 }
 
 Result<void> CoordinatorApp::check_admin(ByteSpan token_id, ByteSpan token_secret) {
@@ -187,6 +186,51 @@ Result<void> CoordinatorApp::check_admin(ByteSpan token_id, ByteSpan token_secre
 }
 
 Task<AdminReply> CoordinatorApp::handle_admin(AdminRequest request) { return admin_->handle(std::move(request)); }
+
+// Of the local socket alone: the copies lie in the coordinator's folder until whoever asked has packed them.
+Task<AdminReply> CoordinatorApp::handle_local(AdminRequest request) {
+    if (request.verb != "backup") co_return co_await handle_admin(std::move(request));
+    auto copies = co_await copy_journals();
+    if (!copies) co_return to_admin_reply(copies.error());
+    AdminReply reply;
+    reply.ok = true;
+    reply.json = nlohmann::json{{"folder", copies->string()}}.dump();
+    co_return reply;
+}
+
+Task<Result<std::filesystem::path>> CoordinatorApp::copy_journals() {
+    if (copying_) co_return fail(Errc::bad_state, "another backup is being made", "try again when it is done");
+    struct Busy {
+        bool& flag;
+        explicit Busy(bool& f) : flag(f) { flag = true; }
+        ~Busy() { flag = false; }
+    } busy(copying_);
+    remove_copies(kForgottenCopies);
+    const auto folder = places_.dir / ("backup-" + random_fixed<BootId>().hex().substr(0, 16));
+    auto made = make_private_folder(folder);
+    if (!made) co_return fail(made.error());
+    for (const std::string& name : names()) {
+        auto copied = co_await runs_.at(name)->copy_journal(folder / (name + ".db"));
+        if (copied) continue;
+        Error why = copied.error();
+        why.detail = "run " + name + ": " + why.detail;
+        std::error_code ec;
+        std::filesystem::remove_all(folder, ec);
+        co_return fail(std::move(why));
+    }
+    log_info("backup_copied", {{"folder", folder.string()}, {"runs", std::to_string(runs_.size())}});
+    co_return folder;
+}
+
+/// Of backups that were not packed: whoever asked for them died.
+void CoordinatorApp::remove_copies(std::chrono::seconds older_than) {
+    std::error_code ec;
+    const auto limit = std::filesystem::file_time_type::clock::now() - older_than;
+    for (const auto& entry : std::filesystem::directory_iterator(places_.dir, ec)) {
+        const bool copies = entry.path().filename().string().starts_with("backup-") && entry.is_directory(ec);
+        if (copies && entry.last_write_time(ec) <= limit) std::filesystem::remove_all(entry.path(), ec);
+    }
+}
 
 std::int64_t CoordinatorApp::wall_unix_s() const { return static_cast<std::int64_t>(std::time(nullptr)); }
 
@@ -235,11 +279,76 @@ CoordinatorInfo CoordinatorApp::info() const {
     auto up = std::chrono::steady_clock::now() - begun_;
     out.uptime_ms = static_cast<std::uint64_t>(std::chrono::duration_cast<Millis>(up).count());
     out.connections = listener_->connections();
+    out.metrics_port = metrics_->port();
     return out;
 }
 
+WatchdogFacts CoordinatorApp::watchdog(const std::string& name) const {
+    auto found = runs_.find(name);
+    return found == runs_.end() ? WatchdogFacts{} : found->second->watchdog();
+}
+
 Task<Result<ShardPresence>> CoordinatorApp::on_files(std::function<Result<ShardPresence>()> work) {
-    return run_on<Result<ShardPresence>>(files_, std::move(work));
+    asio::any_io_executor files = files_.get_executor();
+    co_return co_await run_on(files, std::move(work));
+}
+
+// ----------------------------------------------------------------------------- what it shows of itself
+
+Task<std::string> CoordinatorApp::metrics_page() {
+    std::vector<RunMetrics> all;
+    for (const std::string& name : names()) {
+        AdminVerb verb = admin::GetStatus{};
+        AdminAnswer answer = co_await command(name, std::move(verb));
+        auto* status = std::get_if<RunStatus>(&answer.value);
+        const RunHost& run = *runs_.at(name);
+        if (status == nullptr) continue;
+        std::error_code ec;
+        RunMetrics one{std::move(*status), run.counters(), 0, run.watchdog().bundles};
+        for (const char* file : {"run.db", "run.db-wal"}) {
+            auto bytes = std::filesystem::file_size(run.folder() / file, ec);
+            if (!ec) one.store_bytes += bytes;
+        }
+        all.push_back(std::move(one));
+    }
+    MetricsText page;
+    add_coordinator_metrics(page, all, info(), wall_unix_s());
+    metrics_->add_metrics(page);
+    add_process_metrics(page, "skerry-coordinator");
+    co_return page.text();
+}
+
+Task<> CoordinatorApp::watch_runs() {
+    asio::steady_timer timer(io_);
+    for (;;) {
+        timer.expires_after(kWatchEvery);
+        auto [ec] = co_await timer.async_wait(no_throw);
+        if (ec) co_return;
+        for (const std::string& name : names()) {
+            RunHost& run = *runs_.at(name);
+            auto stuck = run.watch();
+            if (stuck) co_await write_bundle_of(run, std::move(*stuck));
+        }
+    }
+}
+
+Task<> CoordinatorApp::write_bundle_of(RunHost& run, RunWatch::Stuck stuck) {
+    const std::string name = run.manifest().name;
+    const std::string why = to_text(stuck);
+    AdminRequest ask;
+    ask.verb = "status";
+    ask.json = nlohmann::json{{"run", name}}.dump();
+    AdminReply status = co_await handle_admin(std::move(ask));
+    auto config = read_small_file(places_.config(), kMaxConfig);
+    auto parts = run_parts(stuck, name, run.last_messages(), status.json, config ? *config : config.error().detail);
+    auto work = [parts = std::move(parts), folder = places_.bundles(name), step = stuck.step]() mutable {
+        for (BundlePart& part : process_parts()) parts.push_back(std::move(part));
+        return write_bundle(folder, bundle_time() + "-step" + std::to_string(step.value), std::move(parts));
+    };
+    asio::any_io_executor there = watch_.get_executor();
+    auto written = co_await run_on(there, std::move(work));
+    if (written) run.note_bundle(*written, why);
+    else log_error("watchdog.no_bundle", {{"run", name}, {"reason", why}, {"error", written.error().detail}});
 }
 
 }  // namespace skerry::coordinator

@@ -44,6 +44,7 @@ class CoordinatorApp final : private Backend, private Runs {
     Task<Result<void>> create(std::string name, RunRow row, std::string settings) override;
     std::optional<std::pair<Step, double>> first_evaluation(const std::string& name) const override;
     CoordinatorInfo info() const override;
+    WatchdogFacts watchdog(const std::string& name) const override;
     Task<Result<ShardPresence>> on_files(std::function<Result<ShardPresence>()> work) override;
 
     Result<void> prepare();
@@ -54,6 +55,12 @@ class CoordinatorApp final : private Backend, private Runs {
     Task<> life();
     Task<> wait_for_signal();
     Task<> stop_runs();
+    Task<AdminReply> handle_local(AdminRequest request);
+    Task<Result<std::filesystem::path>> copy_journals();
+    void remove_copies(std::chrono::seconds older_than);
+    Task<std::string> metrics_page();
+    Task<> watch_runs();
+    Task<> write_bundle_of(RunHost& run, RunWatch::Stuck stuck);
     void on_fatal(const Error& why);
 
     RunOptions options_;
@@ -64,17 +71,20 @@ class CoordinatorApp final : private Backend, private Runs {
     int lock_ = -1;
     std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
     std::optional<Error> fatal_;
+    bool copying_ = false;  ///< a backup is being made
     Result<void> outcome_;
 
     // Order matters: what is declared later is destroyed first; the threads end before the context they post to.
     asio::io_context io_;
     asio::thread_pool files_{1};
+    asio::thread_pool watch_{1};  ///< writes bundles while the others may be stuck
     StoreThread store_;
     std::optional<ShardStore> shards_;
     std::optional<AdminService> admin_;
     std::map<std::string, std::unique_ptr<RunHost>> runs_;
     std::optional<Listener> listener_;
     std::optional<AdminServer> admin_server_;
+    std::optional<MetricsServer> metrics_;
     asio::steady_timer ended_;
 };
 

@@ -1,13 +1,15 @@
-// skerry-coordinator: init, run, renew.
+// skerry-coordinator: init, run, renew, backup, restore.
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <ctime>
 
+#include "coordinator/app/backup.hpp"
 #include "coordinator/app/coordinator_app.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/identity/keys.hpp"
+#include "protocol/observe/stacks.hpp"
 
 namespace skerry::coordinator {
 namespace {
@@ -53,10 +55,11 @@ Result<LogLevel> parse_level(const std::string& word) {
     return fail(Errc::usage, "--log: expected debug, info, warn or error");
 }
 
-Result<void> run(RunOptions options, const std::string& listen, const std::string& level) {
+Result<void> run(RunOptions options, const std::string& listen, const std::string& level, const std::string& format) {
     auto least = parse_level(level);
     if (!least) return fail(least.error());
-    configure_log(*least, "skerry-coordinator");
+    configure_log(*least, "skerry-coordinator", format == "json" ? LogFormat::json : LogFormat::text);
+    prepare_stacks();
     if (!listen.empty()) {
         auto address = parse_address(listen, kDefaultPort);
         if (!address) return fail(address.error());
@@ -89,16 +92,26 @@ int main_of(int argc, char** argv) {
     std::string listen;
     std::string ready_file;
     std::string level = "info";
+    std::string format = "text";
     auto* run_command = app.add_subcommand("run", "serve until SIGTERM or SIGINT");
     run_command->add_option("--dir", dir, "the folder that init made")->required();
     run_command->add_option("--listen", listen, "HOST:PORT instead of the config's; port 0: any free one");
     run_command->add_option("--ready-file", ready_file, "written once the port is open: {\"port\",\"admin_socket\",\"pid\"}");
     run_command->add_option("--log", level, "debug, info, warn or error")->capture_default_str();
+    run_command->add_option("--log-format", format, "text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
 
     std::string root_key;
     auto* renew_command = app.add_subcommand("renew", "sign a new service certificate with the root key");
     renew_command->add_option("--dir", dir, "the folder that init made")->required();
     renew_command->add_option("--root-key", root_key, "the root key's file")->required();
+
+    std::string backup_file;
+    auto* backup = app.add_subcommand("backup", "copy a running coordinator's state into one file");
+    backup->add_option("--dir", dir, "the folder that init made")->required();
+    backup->add_option("-o,--out", backup_file, "the file; one that is there is replaced")->required();
+    auto* restore = app.add_subcommand("restore", "make a coordinator's folder from a backup");
+    restore->add_option("file", backup_file, "the backup")->required();
+    restore->add_option("--dir", dir, "the new folder")->required();
 
     try {
         app.parse(argc, argv);
@@ -106,9 +119,11 @@ int main_of(int argc, char** argv) {
         return app.exit(error) == 0 ? 0 : exit_code(Errc::usage);
     }
     if (init_command->parsed()) return report(init(init_options));
+    if (backup->parsed()) return report(backup_command(dir, backup_file));
+    if (restore->parsed()) return report(restore_command(backup_file, dir));
     options.dir = dir;
     options.ready_file = ready_file;
-    if (run_command->parsed()) return report(run(std::move(options), listen, level));
+    if (run_command->parsed()) return report(run(std::move(options), listen, level, format));
     return report(renew_service_certificate(Places{dir}, root_key, static_cast<std::int64_t>(std::time(nullptr))));
 }
 

@@ -101,13 +101,18 @@ std::optional<Refusal> Admission::check_known(const Node& node, const HelloRecei
 
 std::optional<Refusal> Admission::check_history(const HelloReceived& event) {
     const Hello& hello = event.hello;
+    if (c_.config.restored) {
+        c_.ahead = std::max(c_.ahead, hello.head);
+        return refusal_of(Errc::bad_state, "the coordinator was restored from a backup and has not caught up with its nodes yet",
+                          "it tries again by itself; the operator runs skerry-coordinator rebuild");
+    }
     const Node* node = c_.find(event.node);
     const bool ahead = hello.head > c_.head || hello.seen_term > c_.term ||
                        (node && hello.incarnation_in_memory > node->row.incarnation && !node->row.boot.is_zero());
     if (ahead) {
         c_.behind.insert(event.node);
         c_.all_dirty = true;
-        c_.note(true, "database_behind", {{"node", event.node.short_hex()},
+        c_.note(true, "database_behind", {{"peer", event.node.short_hex()},
                                           {"its_head", std::to_string(hello.head.value)},
                                           {"our_head", std::to_string(c_.head.value)},
                                           {"its_term", std::to_string(hello.seen_term.value)},
@@ -204,7 +209,7 @@ void Admission::attach(Node& node, const HelloReceived& event) {
     c_.save(node);
     if (!row.addresses.empty())
         c_.out.push_back(DialBack{event.node, row.incarnation, row.addresses});
-    c_.note(false, "session", {{"node", event.node.short_hex()}, {"name", row.name}, {"from", event.remote},
+    c_.note(false, "session", {{"peer", event.node.short_hex()}, {"name", row.name}, {"from", event.remote},
                                {"incarnation", std::to_string(row.incarnation.value)},
                                {"head", std::to_string(hello.head.value)}});
 }
@@ -236,14 +241,14 @@ void Admission::end_session(SessionId session, ControlBody last) {
 }
 
 void Admission::refuse(const HelloReceived& event, Refusal refusal) {
-    c_.note(true, "refused", {{"node", event.node.short_hex()}, {"from", event.remote},
+    c_.note(true, "refused", {{"peer", event.node.short_hex()}, {"from", event.remote},
                               {"code", std::string(to_name(refusal.code))}, {"reason", refusal.reason}});
     c_.out.push_back(Send{event.session, {c_.manifest.run, c_.term, {}, 1, std::move(refusal)}});
     c_.out.push_back(Close{event.session});
 }
 
 void Admission::replaced(const HelloReceived& event) {
-    c_.note(true, "replaced", {{"node", event.node.short_hex()}, {"from", event.remote}});
+    c_.note(true, "replaced", {{"peer", event.node.short_hex()}, {"from", event.remote}});
     c_.out.push_back(Send{event.session, {c_.manifest.run, c_.term, {}, 1, Replaced{}}});
     c_.out.push_back(Close{event.session});
 }

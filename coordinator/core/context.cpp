@@ -131,7 +131,7 @@ void Context::set_state(Node& node, NodeState state, std::string reason) {
     all_dirty = true;
     save(node);
     note(false, "node_state",
-         {{"node", node.row.node.short_hex()}, {"name", node.row.name},
+         {{"peer", node.row.node.short_hex()}, {"name", node.row.name},
           {"state", std::to_string(static_cast<int>(state))}, {"reason", node.row.reason}});
 }
 

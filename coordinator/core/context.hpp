@@ -96,6 +96,7 @@ struct Context {
     Mono now{};
     std::map<SessionId, Session> sessions;
     std::set<NodeId> behind;         ///< nodes that know more than our database
+    Step ahead;                      ///< of a restored database: the highest head that a node named
     std::vector<NodeId> tied;        ///< nodes whose states differ and nobody can say who is right
     Mono round_started{};
     bool round_running = false;      ///< min_nodes were here

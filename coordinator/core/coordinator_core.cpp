@@ -77,6 +77,8 @@ Mono CoordinatorCore::next_wake() const { return parts_->c.now + kTick; }
 RunStatus CoordinatorCore::status(Mono now) const { return parts_->desk.status(now); }
 const Manifest& CoordinatorCore::manifest() const { return parts_->c.manifest; }
 Term CoordinatorCore::term() const { return parts_->c.term; }
+Step CoordinatorCore::head() const { return parts_->c.head; }
+Attempt CoordinatorCore::attempt() const { return parts_->c.open ? parts_->c.open->row.attempt : Attempt{}; }
 std::size_t CoordinatorCore::sessions() const { return parts_->c.sessions.size(); }
 
 void CoordinatorCore::Parts::start() {

@@ -37,6 +37,9 @@ class CoordinatorCore {
 
     const Manifest& manifest() const;
     Term term() const;
+    /// The open step, and the attempt of the plan in force (0: none): what log lines carry.
+    Step head() const;
+    Attempt attempt() const;
     /// Nodes with a session, for the shell's accounting.
     std::size_t sessions() const;
 

@@ -158,7 +158,7 @@ void StepMachine::blame(const Node& from, const Blame& blame) {
     const Node* accused = c_.find(blame.accused);
     if (!accused || blame.piece.value >= open.plan.piece_owner.size()) return;
     auto say = [&](const char* what) {
-        c_.note(true, what, {{"accused", blame.accused.short_hex()}, {"by", from.row.node.short_hex()},
+        c_.note(true, what, {{"peer", blame.accused.short_hex()}, {"by", from.row.node.short_hex()},
                              {"piece", std::to_string(blame.piece.value)}});
     };
     ByteReader in(blame.evidence);

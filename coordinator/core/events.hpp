@@ -140,6 +140,7 @@ struct RunStatus {
     std::uint64_t deadline_remaining_ms = 0;  ///< of the plan in force, or of the collection with its grace
     Millis exchange_prediction{0};       ///< what the exchange is expected to take
     Millis attempt_deadline{0};          ///< of the attempt in force, without extension; 0: no plan
+    std::uint64_t patience_ms = 0;       ///< a step should be decided in: round, grace and attempt
     std::uint32_t min_nodes = 0;
     std::uint32_t durable_copies = 0;
     std::string hold_reason;  ///< empty unless it cannot move
@@ -207,6 +208,7 @@ struct CoreConfig {
     Millis exchange_most{0};        ///< 0: ten times the prediction
     Millis vote_deadline{5000};     ///< at least, for the rest, once enough durable votes agree; ten times it at most
     std::uint32_t grace_percent = 10;  ///< of a node's collect deadline, after which two thirds are enough
+    bool restored = false;  ///< from a backup that may be older than what nodes hold: nothing goes on before that is known
 };
 
 /// The only secrets and keys the core needs; pure functions. The simulator gives cheap ones.

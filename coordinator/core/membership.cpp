@@ -15,7 +15,7 @@ void Membership::started() {
 void Membership::report(Node& node, const Report& report) {
     if (report.head > c_.head) {  // Hello was not ahead, so it did not hear this from us
         c_.behind.insert(node.row.node);
-        c_.note(true, "database_behind", {{"node", node.row.node.short_hex()},
+        c_.note(true, "database_behind", {{"peer", node.row.node.short_hex()},
                                           {"its_head", std::to_string(report.head.value)},
                                           {"our_head", std::to_string(c_.head.value)}});
         return;
@@ -28,7 +28,7 @@ void Membership::report(Node& node, const Report& report) {
     if (moved) c_.touch(node);
     note_digests(node, report);
     if (node.row.state == NodeState::joining && caught_up(node)) {
-        if (node.row.reason == kDiverged) c_.note(false, "agrees_again", {{"node", node.row.node.short_hex()}});
+        if (node.row.reason == kDiverged) c_.note(false, "agrees_again", {{"peer", node.row.node.short_hex()}});
         node.reload.reset();
         c_.set_state(node, NodeState::current, "");
     }
@@ -96,7 +96,7 @@ void Membership::compare_digests(Step step) {
             Node* node = c_.find(id);
             if (!node || !node->current() || node->reload) continue;
             node->reload = Node::Reload{step, false};
-            c_.note(true, "states_differ", {{"node", id.short_hex()}, {"step", std::to_string(step.value)}});
+            c_.note(true, "states_differ", {{"peer", id.short_hex()}, {"step", std::to_string(step.value)}});
             c_.touch(*node);
         }
         return;

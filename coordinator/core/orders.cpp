@@ -169,7 +169,7 @@ std::string OrdersDesk::phase_of(const Node& node) const {
 }
 
 const char* OrdersDesk::phase() const {
-    if (!c_.behind.empty()) return "behind";
+    if (c_.config.restored || !c_.behind.empty()) return "behind";
     static constexpr const char* kStates[] = {"", "created", "running", "paused", "stopped"};
     if (c_.meta.run_state != RunState::running && !c_.open) return kStates[static_cast<int>(c_.meta.run_state)];
     if (!c_.hold_reason.empty()) return "hold";
@@ -206,6 +206,7 @@ std::vector<WaitingFor> OrdersDesk::waiting_for() const {
 
 std::string OrdersDesk::next_text() const {
     const std::string step = std::to_string(c_.head.value);
+    if (c_.config.restored) return "nothing, until the database is rebuilt";
     if (!c_.behind.empty()) return "nothing, until the database is rebuilt or that node is revoked";
     if (c_.open) {
         const std::string tail = c_.meta.run_state == RunState::running ? "" : ", then the run stands still";
@@ -307,6 +308,8 @@ RunStatus OrdersDesk::status(Mono now) const {
     if (c_.open || c_.round_running) s.deadline_remaining_ms = ms_between(c_.now, steps_.deadline());
     s.exchange_prediction = steps_.exchange_prediction();
     if (c_.open) s.attempt_deadline = steps_.attempt_patience();
+    s.patience_ms = static_cast<std::uint64_t>(
+        (c_.round_length() * (100 + c_.config.grace_percent) / 100 + steps_.attempt_patience()).count());
     s.min_nodes = c_.manifest.min_nodes;
     s.durable_copies = c_.manifest.durable_copies;
     s.hold_reason = c_.hold_reason;

@@ -28,6 +28,13 @@ void StepMachine::started() {
 
 void StepMachine::evaluate() {
     c_.hold_reason.clear();
+    if (c_.config.restored) {
+        const std::string step = std::to_string(c_.head.value);
+        c_.hold_reason = c_.ahead > c_.head ? "the backup ends at step " + step + ", nodes know step " + std::to_string(c_.ahead.value)
+                                            : "restored from a backup of step " + step + ", which may be older than what nodes hold";
+        c_.hold_reason += ": stop it, catch up with skerry-coordinator rebuild, start it again";
+        return;
+    }
     if (!c_.behind.empty()) {
         c_.hold_reason = "the database is older than what " + c_.label(*c_.behind.begin()) +
                          " knows: rebuild it, or revoke that node";
@@ -250,7 +257,7 @@ void StepMachine::report(const Node& node, const Report& report) {
     const bool valid = c_.signing.verify_vote(node.row.key, h_for(report.prepared->root), report.prepared->signature);
     mine->checked_vote.emplace(*report.prepared, valid);
     if (valid) open.voted.try_emplace(id, c_.now);
-    else c_.note(true, "bad_vote", {{"node", id.short_hex()}});
+    else c_.note(true, "bad_vote", {{"peer", id.short_hex()}});
 }
 
 void StepMachine::node_restarted(const NodeId& node) {

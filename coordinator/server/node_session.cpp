@@ -69,6 +69,7 @@ void NodeSession::send(ControlMessage message) {
     }
     outbox_.push_back(std::move(message));
     if (outbox_.size() > kMaxOutbox) {
+        LogScope scope(run_.log_context());
         log_warn("session_too_slow", {{"peer", stream_.frames().peer_name()}});
         outbox_.clear();
         closing_ = true;
@@ -99,6 +100,7 @@ Task<> NodeSession::read_loop() {
     for (;;) {
         auto message = co_await stream_.receive();
         if (!message) {
+            LogScope scope(run_.log_context());
             if (message.error().code != Errc::closed && message.error().code != Errc::cancelled)
                 log_warn("session_dropped", {{"peer", stream_.frames().peer_name()}, {"why", message.error().detail}});
             co_return;

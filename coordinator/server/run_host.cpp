@@ -19,6 +19,7 @@ constexpr std::uint64_t kMostGrace = 100;
 constexpr auto kDialPatience = std::chrono::milliseconds(3000);
 const Error kStopping{Errc::bad_state, "the coordinator is stopping", ""};
 constexpr auto kStatusEvery = std::chrono::milliseconds(1000);
+constexpr int kPagesPerStep = 64;  // 256 KiB: a decision behind it waits for less than a millisecond
 constexpr auto kLeastTick = std::chrono::milliseconds(2);
 
 Mono mono_now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
@@ -65,6 +66,7 @@ Result<Opened> open_files(const fs::path& folder) {
     if (!settings) return fail(settings.error());
     auto config = parse_run_settings(*settings);
     if (!config) return fail(config.error());
+    config->restored = fs::exists(folder / kRestoredMark);
     auto journal = SqliteJournal::open(database(folder));
     if (!journal) return fail(journal.error());
     auto image = (*journal)->load();
@@ -194,15 +196,18 @@ void RunHost::arm_clock() {
 
 void RunHost::hello(SessionLink& link, HelloReceived event) {
     links_[event.session] = &link;
+    peers_[event.session] = event.node;
     feed(std::move(event));
 }
 
 void RunHost::message(SessionId session, ControlMessage message) {
     notice_evaluation(message);
+    if (const auto* report = std::get_if<Report>(&message.body)) last_messages_[peers_[session]].report = *report;
     feed(MessageReceived{session, std::move(message)});
 }
 
 void RunHost::closed(SessionId session) {
+    peers_.erase(session);
     if (links_.erase(session) != 0) feed(SessionClosed{session});
 }
 
@@ -268,10 +273,80 @@ void RunHost::persist(std::shared_ptr<const Tx> tx, std::function<void(Result<vo
         if (decision && applied) failpoint("coordinator.after_decision");
         return applied;
     };
-    store_.post(std::move(work), std::move(done));
+    auto durable = [this, tx, done = std::move(done), begun = std::chrono::steady_clock::now()](Result<void> result) {
+        count(*tx, result.has_value(), begun);
+        LogScope scope(log_context());
+        done(std::move(result));
+    };
+    store_.post(std::move(work), std::move(durable));
+}
+
+void RunHost::count(const Tx& tx, bool durable, std::chrono::steady_clock::time_point begun) {
+    const auto now = std::chrono::steady_clock::now();
+    auto seconds = [](auto span) { return std::chrono::duration<double>(span).count(); };
+    if (!durable) {
+        ++counters_.failed;
+        return;
+    }
+    ++counters_.transactions;
+    counters_.seconds.observe(seconds(now - begun));
+    if (!decides(tx)) return;
+    ++counters_.decisions;
+    if (counters_.last_decision) counters_.rounds.observe(seconds(now - *counters_.last_decision));
+    counters_.last_decision = now;
+}
+
+LogContext RunHost::log_context() const {
+    const Attempt attempt = core_.attempt();
+    return {core_.manifest().name, std::to_string(core_.head().value), attempt.value == 0 ? "" : std::to_string(attempt.value), ""};
+}
+
+std::optional<RunWatch::Stuck> RunHost::watch() {
+    const Mono now = mono_now();
+    return run_watch_.look(core_.status(now), now);
+}
+
+void RunHost::note_bundle(const fs::path& folder, const std::string& reason) {
+    ++watchdog_.bundles;
+    watchdog_.last = folder.string();
+    watchdog_.reason = reason;
+    LogScope scope(log_context());
+    log_warn("watchdog.bundle", {{"reason", reason}, {"folder", watchdog_.last}});
+}
+
+Task<Result<void>> RunHost::copy_journal(fs::path file) {
+    auto begin = [journal = journal_.get(), file] { return journal->begin_copy(file); };
+    auto begun = co_await store_.run(std::move(begin));
+    if (!begun) co_return fail(begun.error());
+    // It ends where it was made, whatever becomes of this coroutine.
+    auto end = [&store = store_](JournalCopy* copy) {
+        store.post([owned = std::shared_ptr<JournalCopy>(copy)]() mutable {
+            owned.reset();
+            return true;
+        }, [](bool) {});
+    };
+    std::shared_ptr<JournalCopy> copy(begun->release(), end);
+    for (;;) {
+        auto work = [copy] { return copy->step(kPagesPerStep); };
+        auto done = co_await store_.run(std::move(work));
+        if (!done) co_return fail(done.error());
+        if (*done) co_return Result<void>{};
+    }
+}
+
+void RunHost::remember(SessionId session, const ControlMessage& message) {
+    const auto* orders = std::get_if<Orders>(&message.body);
+    auto peer = peers_.find(session);
+    if (orders == nullptr || peer == peers_.end()) return;
+    Orders brief = *orders;
+    brief.roster.reset();
+    brief.decisions.clear();
+    if (brief.plan) brief.plan->body.clear();
+    last_messages_[peer->second].orders = std::move(brief);
 }
 
 void RunHost::send(SessionId session, ControlMessage message) {
+    remember(session, message);
     auto link = links_.find(session);
     if (link != links_.end()) link->second->send(std::move(message));
 }
@@ -295,6 +370,7 @@ void RunHost::load_decisions(LoadDecisions action) {
         if (records) {
             feed(DecisionsLoaded{session, std::move(*records)});
         } else {
+            LogScope scope(log_context());
             log_error("decisions_not_read", {{"detail", records.error().detail}});
         }
     };
@@ -311,7 +387,8 @@ void RunHost::answer(AdminAnswer answer) {
 }
 
 void RunHost::note(const Note& note) {
-    std::vector<LogField> fields{{"run", core_.manifest().name}};
+    LogScope scope(log_context());
+    std::vector<LogField> fields;
     for (const auto& [key, value] : note.fields) fields.push_back({key, value});
     log(note.warn ? LogLevel::warn : LogLevel::info, note.event, fields);
 }

@@ -11,8 +11,11 @@
 
 #include "coordinator/core/coordinator_core.hpp"
 #include "coordinator/server/outbox.hpp"
+#include "coordinator/server/run_watch.hpp"
 #include "coordinator/server/store_thread.hpp"
+#include "coordinator/store/journal_counters.hpp"
 #include "coordinator/store/sqlite_journal.hpp"
+#include "protocol/base/log.hpp"
 #include "protocol/base/task_group.hpp"
 #include "protocol/identity/keys.hpp"
 
@@ -37,6 +40,9 @@ struct FirstEvaluation {
 /// JSON keys: exchange_deadline_ms, exchange_least_ms, exchange_most_ms, collect_most_ms, vote_deadline_ms,
 /// silent_after_ms, away_after_ms, grace_percent (0 to 100).
 Result<CoreConfig> parse_run_settings(std::string_view json);
+
+/// Beside a journal that came from a backup, until it is known to be no older than what nodes hold.
+inline constexpr const char* kRestoredMark = "restored.json";
 
 /// Belongs to the io thread; the journal to the store thread.
 class RunHost final : private ActionSink {
@@ -70,6 +76,20 @@ class RunHost final : private ActionSink {
     std::size_t sessions() const { return core_.sessions(); }
     const std::optional<FirstEvaluation>& first_evaluation() const { return first_evaluation_; }
 
+    /// Copies the live journal into a new file, some pages at a time between transactions. Errors: as JournalCopy.
+    Task<Result<void>> copy_journal(std::filesystem::path file);
+
+    const std::filesystem::path& folder() const { return folder_; }
+    const JournalCounters& counters() const { return counters_; }
+    /// What lines about this run carry.
+    LogContext log_context() const;
+    /// Asked once a second: whether the open step has been open too long. Its parts: run_parts.
+    std::optional<RunWatch::Stuck> watch();
+    const std::map<NodeId, LastMessages>& last_messages() const { return last_messages_; }
+    /// A bundle of this run was written.
+    void note_bundle(const std::filesystem::path& folder, const std::string& reason);
+    const WatchdogFacts& watchdog() const { return watchdog_; }
+
   private:
     RunHost(asio::any_io_executor io, StoreThread& store, std::filesystem::path folder, std::unique_ptr<SqliteJournal> journal,
             Image image, CoreConfig config, const KeyPair& service, std::function<void(const Error&)> on_fatal);
@@ -88,6 +108,8 @@ class RunHost final : private ActionSink {
     void refresh_status();
     AdminAnswer status_on_full_disk() const;
     void arm_clock();
+    void count(const Tx& tx, bool durable, std::chrono::steady_clock::time_point begun);
+    void remember(SessionId session, const ControlMessage& message);
     void notice_evaluation(const ControlMessage& message);
     Task<> dial(DialBack action);
 
@@ -101,6 +123,11 @@ class RunHost final : private ActionSink {
     asio::steady_timer clock_;
     TaskGroup children_;
     std::map<SessionId, SessionLink*> links_;
+    std::map<SessionId, NodeId> peers_;
+    std::map<NodeId, LastMessages> last_messages_;
+    JournalCounters counters_;
+    RunWatch run_watch_;
+    WatchdogFacts watchdog_;
     struct Question {
         bool status = false;  ///< answered from `last_status_` while the disk is full
         std::function<void(AdminAnswer)> done;

@@ -7,7 +7,7 @@
 #include <memory>
 #include <utility>
 
-#include "protocol/base/task.hpp"
+#include "protocol/base/run_on.hpp"
 
 namespace skerry::coordinator {
 
@@ -28,16 +28,10 @@ class StoreThread {
         });
     }
 
-    /// The same for coroutines.
+    /// The same for coroutines of the io thread.
     template <class Work>
     auto run(Work work) -> Task<decltype(work())> {
-        using Value = decltype(work());
-        auto start = [this, work = std::move(work)](auto handler) mutable {
-            auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-            post(std::move(work), [shared](Value value) mutable { std::move (*shared)(std::move(value)); });
-        };
-        co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Value)>(std::move(start),
-                                                                                         asio::use_awaitable);
+        return run_on(pool_.get_executor(), std::move(work));
     }
 
   private:

@@ -6,9 +6,32 @@
 
 namespace skerry::coordinator {
 
-Error sqlite_error(sqlite3* db) {
-    const int code = sqlite3_errcode(db);
-    const std::string text = std::string("database: ") + sqlite3_errmsg(db);
+namespace {
+
+/// For SQLite's file: URIs.
+std::string percent_encoded(const std::string& path) {
+    constexpr char kHex[] = "0123456789ABCDEF";
+    std::string out;
+    for (char c : path) {
+        const auto byte = static_cast<unsigned char>(c);
+        const bool plain = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || c == '/' ||
+                           c == '.' || c == '-' || c == '_';
+        if (plain) {
+            out.push_back(c);
+        } else {
+            out.push_back('%');
+            out.push_back(kHex[byte >> 4]);
+            out.push_back(kHex[byte & 15]);
+        }
+    }
+    return out;
+}
+
+}  // namespace
+
+Error sqlite_error(sqlite3* db) { return sqlite_error(sqlite3_errcode(db), std::string("database: ") + sqlite3_errmsg(db)); }
+
+Error sqlite_error(int code, const std::string& text) {
     switch (code & 0xFF) {
         case SQLITE_FULL:
             return {Errc::disk_full, text, "free space on the coordinator's disk; it goes on by itself"};
@@ -99,6 +122,20 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const std::filesystem::path& fi
     if (!set) return fail(set.error());
     // SQLite syncs the new log's folder too, but does not say if that failed.
     if (auto named = files.sync_folder(file.parent_path()); !named) return fail(named.error());
+    return db;
+}
+
+Result<std::unique_ptr<SqliteDb>> SqliteDb::open_immutable(const std::filesystem::path& file) {
+    sqlite3* raw = nullptr;
+    const std::string uri = "file:" + percent_encoded(std::filesystem::absolute(file).string()) + "?immutable=1";
+    const int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    const int code = sqlite3_open_v2(uri.c_str(), &raw, flags, nullptr);
+    if (!raw) return fail(Errc::out_of_memory, "database: no memory for the connection");
+    std::unique_ptr<SqliteDb> db(new SqliteDb(raw));
+    if (code != SQLITE_OK) return fail(sqlite_error(raw));
+    sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+    auto set = db->script("PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;");
+    if (!set) return fail(set.error());
     return db;
 }
 

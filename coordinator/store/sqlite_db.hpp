@@ -71,6 +71,8 @@ class SqliteDb {
   public:
     /// Opens an existing file, sets the connection up and takes the lock. The log beside it has a durable name.
     static Result<std::unique_ptr<SqliteDb>> open(const std::filesystem::path& file, StoreFiles& files);
+    /// A file that nobody writes: no lock, no log, not a byte changes.
+    static Result<std::unique_ptr<SqliteDb>> open_immutable(const std::filesystem::path& file);
     ~SqliteDb();
 
     /// `sql` must be a literal: statements are kept by its text.
@@ -94,5 +96,7 @@ class SqliteDb {
 /// The last error of the connection by our codes: disk_full, io_error, bad_state (locked by another process),
 /// malformed (damaged), internal (a constraint: a bug of ours).
 Error sqlite_error(sqlite3* db);
+/// The same for a result code that the connection does not remember.
+Error sqlite_error(int code, const std::string& text);
 
 }  // namespace skerry::coordinator

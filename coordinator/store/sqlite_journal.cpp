@@ -1,5 +1,7 @@
 #include "coordinator/store/sqlite_journal.hpp"
 
+#include <sqlite3.h>
+
 #include "coordinator/store/sqlite_rows.hpp"
 #include "protocol/base/thread_home.hpp"
 #include "protocol/wire/canonical.hpp"
@@ -52,7 +54,9 @@ Result<void> fill_new(SqliteDb& db, const RunRow& run) {
     return tx.commit();
 }
 
-Result<void> check_whole(SqliteDb& db) {
+}  // namespace
+
+Result<void> check_schema_version(SqliteDb& db) {
     auto version = db.query("PRAGMA user_version");
     if (auto found = version.row(); !found) return fail(found.error());
     if (version.integer(0) != kSchemaVersion)
@@ -60,6 +64,13 @@ Result<void> check_whole(SqliteDb& db) {
                     "the database has schema " + std::to_string(version.integer(0)) + ", this program knows " +
                         std::to_string(kSchemaVersion),
                     "use the skerry-coordinator that made it, or a newer one");
+    return {};
+}
+
+namespace {
+
+Result<void> check_whole(SqliteDb& db) {
+    if (auto r = check_schema_version(db); !r) return r;
     auto check = db.query("PRAGMA quick_check(1)");
     if (auto found = check.row(); !found) return fail(found.error());
     if (check.text(0) != "ok")
@@ -160,6 +171,23 @@ Result<std::vector<SignedDecision>> SqliteJournal::decisions(Step from, std::uin
 Result<RunRow> SqliteJournal::run_row() {
     db_->home.check();
     return load_run(*db_->sqlite);
+}
+
+Result<std::unique_ptr<JournalCopy>> SqliteJournal::begin_copy(const fs::path& file) {
+    db_->home.check();
+    if (auto made = os_files().create_private(file); !made) return fail(made.error());
+    sqlite3* target = nullptr;
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    const int code = sqlite3_open_v2(file.c_str(), &target, flags, nullptr);
+    // Whoever takes the copy away syncs it: no fsync here, where decisions wait.
+    const bool ready = code == SQLITE_OK && sqlite3_exec(target, "PRAGMA synchronous=OFF", nullptr, nullptr, nullptr) == SQLITE_OK;
+    sqlite3_backup* backup = ready ? sqlite3_backup_init(target, "main", db_->sqlite->native(), "main") : nullptr;
+    if (!backup) {
+        Error why = target ? sqlite_error(target) : Error{Errc::out_of_memory, "database: no memory for the connection", ""};
+        sqlite3_close(target);
+        return fail(std::move(why));
+    }
+    return std::unique_ptr<JournalCopy>(new JournalCopy(target, backup));
 }
 
 }  // namespace skerry::coordinator

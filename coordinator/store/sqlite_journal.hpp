@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "coordinator/store/journal.hpp"
+#include "coordinator/store/journal_copy.hpp"
 #include "coordinator/store/store_files.hpp"
 
 namespace skerry::coordinator {
@@ -31,6 +32,9 @@ class SqliteJournal final : public Journal {
 
     /// The run's birth record alone: to name a run without starting it.
     Result<RunRow> run_row();
+
+    /// Begins a copy into a new file (mode 0600). Errors: already_exists, disk_full, io_error.
+    Result<std::unique_ptr<JournalCopy>> begin_copy(const std::filesystem::path& file);
 
   private:
     struct Db;

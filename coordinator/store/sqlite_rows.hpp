@@ -18,4 +18,7 @@ Result<std::vector<SignedDecision>> load_decisions(SqliteDb& db, Step from, std:
 
 Result<RunRow> load_run(SqliteDb& db);
 
+/// Errors: version_mismatch.
+Result<void> check_schema_version(SqliteDb& db);
+
 }  // namespace skerry::coordinator

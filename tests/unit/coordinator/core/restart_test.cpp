@@ -166,5 +166,30 @@ TEST_F(RestartTest, ANodeThatStaysAwayAfterTheRestartIsGivenItsTimeFirst) {
     EXPECT_EQ(rig.node_status(b).state, NodeState::away);
 }
 
+TEST_F(RestartTest, ARestoredDatabaseDecidesNothingBeforeItHasCaughtUp) {
+    rig.ready(a, 1);
+    rig.ready(b, 2);
+    ASSERT_TRUE(rig.has_plan());
+    rig.config.restored = true;
+    rig.restart();
+    EXPECT_EQ(rig.status().phase, "behind");
+    EXPECT_NE(rig.status().hold_reason.find("may be older"), std::string::npos) << rig.status().hold_reason;
+    for (FakeNode* node : {&a, &b}) {
+        node->welcome.reset();
+        node->report.head = Step{7};
+        rig.hello(*node);
+        EXPECT_FALSE(node->welcome);
+        ASSERT_TRUE(node->refusal);
+        EXPECT_TRUE(retryable(node->refusal->code)) << "it keeps what it has, and comes again";
+    }
+    EXPECT_NE(rig.status().hold_reason.find("nodes know step 7"), std::string::npos) << rig.status().hold_reason;
+    rig.pass(Millis(600'000));
+    EXPECT_EQ(rig.status().head, Step{0});
+    EXPECT_TRUE(rig.has_plan()) << "neither decided nor replaced";
+    rig.config.restored = false;
+    rig.restart();
+    EXPECT_NE(rig.status().phase, "behind");
+}
+
 }  // namespace
 }  // namespace skerry::test
