@@ -163,6 +163,10 @@ def goodput():
 
 def versions():
     count, values = python_tests("process", ["test_versions"])
+
+
+def upkeep():
+    count, values = python_tests("process", ["test_backup", "test_metrics", "test_watchdog"])
     return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
 
 
@@ -188,5 +192,6 @@ ITEMS = [
     Item(20, "trainers that die, hang or compute nonsense", "inner steps since the last save, no more; no NaN leaves a node; equal to the save's continuation bit for bit",
          local_progress),
     Item(22, "programs of other protocol versions", "an older minor joins; another major is told why once, and its node dials no more", versions),
+    Item(23, "backup, metrics, watchdog", "a live backup is whole; pages agree with status; a hang is written down, no secret in it", upkeep),
     Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
 ]

@@ -46,7 +46,7 @@ void add_node_metrics(MetricsText& page, const NodeView& view, const StatusFacts
     page.single(kConnected, std::uint64_t{facts.connected}, run);
     page.single(kReconnects, facts.sessions > 0 ? facts.sessions - 1 : 0, run);
     page.family(kPhase);
-    page.states("phase", {"connecting", "joining", "behind", "work", "ready", "exchange", "prepared", "paused", "leaving"}, phase_text(view, facts), run);
+    page.states("phase", {"connecting", "joining", "behind", "work", "ready", "exchange", "prepared", "paused", "idle", "ended", "leaving"}, phase_text(view, facts), run);
     page.family(kState);
     page.states("state", {"joining", "current", "away", "leaving", "left", "revoked"}, to_word(facts.member_state), run);
     page.single(kStep, view.head.value, run);
