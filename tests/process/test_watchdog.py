@@ -34,7 +34,9 @@ class Watchdog(ProcessTest):
         self.assertIn("run=reef", files["log.txt"].read_text())
         self.assertLess(folder_bytes(folder), 4.2 * 1024 * 1024)
         everything = b"".join(path.read_bytes() for path in files.values())
-        for where, secret in self.secrets().items():
+        secrets = self.secrets()
+        self.assertGreaterEqual(len(secrets), 6, "keys of the root, the service and the nodes, and the token: text and raw")
+        for where, secret in secrets.items():
             self.assertNotIn(secret.encode(), everything, f"{where} is in the bundle")
         self.assertNotIn(b"PRIVATE KEY", everything)
         return why, json.loads(files["messages.json"].read_text())
