@@ -163,6 +163,7 @@ def goodput():
 
 def versions():
     count, values = python_tests("process", ["test_versions"])
+    return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
 
 
 def upkeep():

@@ -11,15 +11,14 @@ from checks import Failed
 def run_item(item, verbose):
     begin = time.monotonic()
     try:
-        value, ok = item.check(), True
+        value, ok = " ".join(item.check().split()), True
     except Failed as problem:
-        value, ok = str(problem), False
+        value, ok = " ".join(str(problem).split()), False
     except Exception as problem:  # an item that breaks is a failed item, never a skipped one
         value, ok = f"{type(problem).__name__}: {problem}", False
         if verbose:
             traceback.print_exc()
     seconds = time.monotonic() - begin
-    value = " ".join(value.split())
     print(f"{'ok  ' if ok else 'FAIL'} {item.number:2d}  {item.what}: {value}  (bar: {item.bar}; {seconds:.0f} s)", flush=True)
     return ok
 
