@@ -20,7 +20,8 @@ if(SKERRY_WERROR)
   target_compile_options(skerry_options INTERFACE -Werror)
 endif()
 if(SKERRY_SANITIZE)
-  target_compile_options(skerry_options INTERFACE -fsanitize=${SKERRY_SANITIZE} -fno-omit-frame-pointer)
+  # What is found ends the program, also where the sanitizer would go on.
+  target_compile_options(skerry_options INTERFACE -fsanitize=${SKERRY_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(skerry_options INTERFACE -fsanitize=${SKERRY_SANITIZE})
 endif()
 

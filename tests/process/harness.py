@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "deploy"))
@@ -112,18 +113,29 @@ class ProcessTest(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"skerry-{self._testMethodName[:24]}-"))
         self.cluster = Cluster(self.folder)
+        self._collect_sanitizer_reports()
         self.addCleanup(self._clean_up)
+
+    def _collect_sanitizer_reports(self):
+        """Programs built with a sanitizer write what they find into the test's folder; for others this changes nothing."""
+        where = f"log_path={self.folder}/sanitizer"
+        options = {name: ":".join(filter(None, [os.environ.get(name), where])) for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS")}
+        patch = unittest.mock.patch.dict(os.environ, options)
+        patch.start()
+        self.addCleanup(patch.stop)
 
     def _clean_up(self):
         self.cluster.kill()
+        reports = [path.read_text(errors="replace") for path in sorted(self.folder.glob("sanitizer.*"))]
         result = self._outcome.result
-        failed = any(test is self for test, _ in [*result.failures, *result.errors])
+        failed = bool(reports) or any(test is self for test, _ in [*result.failures, *result.errors])
         if failed:
             self._explain()
         if failed or os.environ.get("SKERRY_KEEP"):
             print(f"\nkept: {self.folder}\nreplay: cd {os.path.relpath(os.getcwd(), ROOT)} && python3 -m unittest -v {self.id()}", file=sys.stderr)
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
+        self.assertFalse(reports, "\n".join(reports)[:6000])
 
     def _explain(self):
         for program in [self.cluster.coordinator, *self.cluster.nodes.values()]:
