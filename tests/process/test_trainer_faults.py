@@ -73,7 +73,9 @@ class FaultTest(ProcessTest):
         return self.came_back()
 
 
-class Killed(FaultTest):
+class DiesOrHangs:
+    """What any trainer must get over."""
+
     def test_killed(self):
         self.begin()
         self.keeps_what_was_saved(lambda pid: os.kill(pid, signal.SIGKILL))
@@ -81,6 +83,10 @@ class Killed(FaultTest):
     def test_hung(self):
         self.begin()
         self.keeps_what_was_saved(lambda pid: os.kill(pid, signal.SIGSTOP))
+
+
+class Killed(DiesOrHangs, FaultTest):
+    """The trainer in Python."""
 
 
 class OutOfMemory(FaultTest):
@@ -166,20 +172,12 @@ class AgainAndAgain(FaultTest):
         self.assertFalse(self.credited_steps(answers, self.victim_id))
 
 
-class TorchTrainer(FaultTest):
+class TorchTrainer(DiesOrHangs, FaultTest):
     """skerry-trainer itself."""
 
     changes = {"local_steps": 1500, "round_deadline": "60s", "hidden": 64, "inner": 160, "layers": 2, "batch": 4, "text_bytes": 2_000_000}
     arguments = ""
     trainer = staticmethod(lambda: str(default_bin() / "skerry-trainer"))
-
-    def test_killed(self):
-        self.begin()
-        self.keeps_what_was_saved(lambda pid: os.kill(pid, signal.SIGKILL))
-
-    def test_hung(self):
-        self.begin()
-        self.keeps_what_was_saved(lambda pid: os.kill(pid, signal.SIGSTOP))
 
     def test_weights_that_run_away(self):
         """A learning rate that no model survives (the decay alone makes each weight nine times as large): nothing is ever committed, nobody dies, everybody says why."""
