@@ -50,11 +50,11 @@ def python_tests(folder, names, patience=1800, env=None):
     return int(ran.group(1)), values_in(text)
 
 
-def ctest(label=None, pattern=None, patience=1800, env=None):
+def ctest(label=None, pattern=None, patience=1800, env=None, build=BUILD):
     """Runs CTest entries by label or name. Returns (number passed, values)."""
     select = [*(["-L", f"^{label}$"] if label else []), *(["-R", pattern] if pattern else [])]
-    name = f"ctest-{label or ''}{pattern or ''}"
-    done = run(["ctest", "--test-dir", BUILD, *select, "-V", "--no-tests=error"], name, patience, env)
+    name = f"ctest-{build.name}-{label or ''}{pattern or ''}"
+    done = run(["ctest", "--test-dir", build, *select, "-V", "--no-tests=error"], name, patience, env)
     text = done.stdout + done.stderr
     total = re.search(r"tests passed(?:, \d+ tests? failed)? out of (\d+)", text)  # newer ones leave the zero out
     skipped = re.findall(r"\*\*\*Skipped", text)

@@ -1,6 +1,7 @@
 """The items: what is shown, its bar, and how. Each check returns its value or raises Failed."""
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -161,6 +162,20 @@ def goodput():
     return value
 
 
+def sanitizers():
+    values = []
+    for preset, labels, env in (("asan", "(unit|golden|sim|process)", {}),
+                                ("tsan", "(unit|process)", {"TSAN_OPTIONS": f"suppressions={ROOT}/tests/support/tsan.supp"})):
+        for command in (["cmake", "--preset", preset], ["cmake", "--build", "--preset", preset, "--", "-j", os.cpu_count()]):
+            done = run(command, f"{preset}-build", 7200)
+            if done.returncode != 0:
+                raise Failed(f"{preset} does not build: {(done.stdout + done.stderr).strip().splitlines()[-1]}")
+        build = ROOT / "build" / preset
+        count, _ = ctest(label=labels, patience=7200, build=build, env={"SKERRY_BIN": str(build / "bin"), "SKERRY_SIM_SEEDS": "100", **env})
+        values.append(f"{preset} {count} programs")
+    return ", ".join(values) + " without a finding"
+
+
 def versions():
     count, values = python_tests("process", ["test_versions"])
     return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
@@ -192,6 +207,7 @@ ITEMS = [
     Item(19, "goodput, one node killed in every step", ">= 80 % of clean: 4 nodes, 16 M elements, rounds of 10 s", goodput),
     Item(20, "trainers that die, hang or compute nonsense", "inner steps since the last save, no more; no NaN leaves a node; equal to the save's continuation bit for bit",
          local_progress),
+    Item(21, "address, undefined behaviour and thread sanitizers", "presets asan over all tests and tsan over agent and coordinator pass", sanitizers),
     Item(22, "programs of other protocol versions", "an older minor joins; another major is told why once, and its node dials no more", versions),
     Item(23, "backup, metrics, watchdog", "a live backup is whole; pages agree with status; a hang is written down, no secret in it", upkeep),
     Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
