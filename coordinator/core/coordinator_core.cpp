@@ -75,6 +75,10 @@ Actions CoordinatorCore::step(Mono now, const Event& event) {
 
 Mono CoordinatorCore::next_wake() const { return parts_->c.now + kTick; }
 RunStatus CoordinatorCore::status(Mono now) const { return parts_->desk.status(now); }
+CoordinatorCore::Standing CoordinatorCore::standing() const {
+    const Context& c = parts_->c;
+    return {c.open.has_value(), !c.hold_reason.empty(), c.meta.run_state};
+}
 const Manifest& CoordinatorCore::manifest() const { return parts_->c.manifest; }
 Term CoordinatorCore::term() const { return parts_->c.term; }
 Step CoordinatorCore::head() const { return parts_->c.head; }

@@ -34,6 +34,13 @@ class CoordinatorCore {
     /// A view for metrics and tests. What is told to others goes through admin::GetStatus, so that it never
     /// runs ahead of the disk.
     RunStatus status(Mono now) const;
+    /// Where the open step stands; cheap enough to be asked after every event.
+    struct Standing {
+        bool plan = false;   ///< one is in force
+        bool holds = false;  ///< and waits for something that it names
+        RunState run_state = RunState::created;
+    };
+    Standing standing() const;
 
     const Manifest& manifest() const;
     Term term() const;

@@ -243,7 +243,9 @@ bool Membership::may_leave(const Node& node) const {
     for (const auto& [id, other] : c_.nodes)
         if (other.current() && !c_.silent(other)) ++here;
     const bool no_step_comes = c_.meta.run_state != RunState::running || here < c_.manifest.min_nodes;
-    return (stepped || no_step_comes) && handed_over(node);
+    // With nothing to give it waits for no step: if all who are here leave, none would come.
+    const bool gives = !node.report || !node.report->ready || !node.report->ready->segments.empty();
+    return (stepped || no_step_comes || !gives) && handed_over(node);
 }
 
 bool Membership::handed_over(const Node& leaver) const {

@@ -177,7 +177,8 @@ void StepMachine::drive_trainer() {
     const bool must_end = paused_ || stopping_ || leaving_ == LeaveWhen::now || reload_wanted_;
     if (must_end) trainer_.freeze();
     if (reload_wanted_ && trainer_.idle() && !log_.busy()) {
-        reload_wanted_ = false;
+        reload_wanted_ = round_over_ = false;
+        round_steps_ = 0;  // the round that was ended for this counted its steps once more
         leases_.rewind();
         base_ = log_.applied();
         trainer_.load(std::exchange(reset_optimizer_, false));

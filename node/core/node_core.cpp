@@ -381,6 +381,8 @@ Actions NodeCore::step(Mono now, const Event& event) {
 
 Mono NodeCore::next_wake() const { return parts_->wake; }
 
+Phase NodeCore::phase() const { return parts_->machine.phase(); }
+
 NodeView NodeCore::view() const {
     const Parts& p = *parts_;
     NodeView out;

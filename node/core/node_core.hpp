@@ -125,6 +125,7 @@ class NodeCore {
     /// When a Tick is due at the latest.
     Mono next_wake() const;
     NodeView view() const;
+    Phase phase() const;  ///< of the view; cheap
 
   private:
     struct Parts;

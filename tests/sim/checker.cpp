@@ -54,7 +54,7 @@ void Checker::on_decision(const coordinator::DecisionRow& row, const Bytes& plan
     for (std::uint32_t piece = 0; piece < pieces_; ++piece) {
         std::int64_t sum = 0;
         for (const Participant& p : plan->participants)
-            sum += static_cast<std::int64_t>(p.weight_tokens) * find(row.step, p.contribution)->values[piece];
+            sum = add_weighted(sum, p.weight_tokens, find(row.step, p.contribution)->values[piece]);
         leaves.push_back(
             merkle_leaf(to_chunk(ObjectKind::result, row.step, PieceIndex{piece}, mean_of(sum, weight))));
     }

@@ -10,10 +10,11 @@ namespace op = coordinator::op;
 
 MemoryJournal::MemoryJournal(coordinator::RunRow run) : run_(std::move(run)) {}
 
-void MemoryJournal::apply(const coordinator::Tx& tx) {
+bool MemoryJournal::apply(const coordinator::Tx& tx) {
     const bool claims = !tx.ops.empty() && std::holds_alternative<op::ClaimTerm>(tx.ops.front());
-    require(claims || tx.term == state_.term, "I1", "a write of another term");
+    if (!claims && tx.term != state_.term) return false;
     for (const coordinator::Op& o : tx.ops) std::visit([&](const auto& v) { put(state_, tx.term, v); }, o);
+    return true;
 }
 
 void MemoryJournal::put(State& s, Term, const op::ClaimTerm& o) {
@@ -29,6 +30,8 @@ void MemoryJournal::put(State& s, Term, const op::PutToken& o) { s.tokens[o.toke
 void MemoryJournal::put(State& s, Term, const op::PutNode& o) {
     auto at = s.nodes.find(o.node.node);
     require(at == s.nodes.end() || at->second.incarnation <= o.node.incarnation, "I13", "incarnation falls");
+    const bool same_process = at == s.nodes.end() || at->second.boot.is_zero() || at->second.boot == o.node.boot;
+    require(same_process || at->second.incarnation < o.node.incarnation, "I13", "two processes have one incarnation");
     s.nodes[o.node.node] = o.node;
 }
 void MemoryJournal::put(State& s, Term, const op::PutRoster& o) {

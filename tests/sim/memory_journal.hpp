@@ -12,8 +12,9 @@ class MemoryJournal {
   public:
     explicit MemoryJournal(coordinator::RunRow run);
 
-    /// All or nothing. A failed check is an invariant of the protocol: throws Violation.
-    void apply(const coordinator::Tx& tx);
+    /// All or nothing. False: of another term; nothing was written. A failed check is an invariant of the protocol:
+    /// throws Violation.
+    [[nodiscard]] bool apply(const coordinator::Tx& tx);
     coordinator::Image load() const;
     std::vector<SignedDecision> decisions(Step from, std::uint32_t max) const;
 

@@ -75,6 +75,11 @@ inline Bytes preimage_of(const ModelState& s) {
     return w.take();
 }
 
+/// One summand more. Like a sum of floats it depends on the order.
+inline std::int64_t add_weighted(std::int64_t sum, std::uint64_t weight, std::int64_t value) {
+    sum += static_cast<std::int64_t>(weight) * value;
+    return sum ^ ((sum >> 9) & 7);
+}
 inline std::int64_t mean_of(std::int64_t sum, std::int64_t weight) { return weight == 0 ? 0 : sum / weight; }
 
 inline void outer_step(ModelState& s, std::uint32_t piece, std::int64_t mean) {

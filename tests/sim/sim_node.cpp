@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "protocol/wire/canonical.hpp"
+#include "tests/sim/faults.hpp"
 #include "tests/sim/simulation.hpp"
 
 namespace skerry::sim {
@@ -39,7 +40,8 @@ std::string SimNode::describe(const PeerBody& body) {
     return out;
 }
 
-SimNode::SimNode(Simulation& sim, std::uint32_t index) : sim_(sim), world_(sim.world), index_(index) {
+SimNode::SimNode(Simulation& sim, std::uint32_t index)
+    : sim_(sim), world_(sim.world, node_stream + index), index_(index) {
     for (auto& byte : key_.bytes) byte = static_cast<std::uint8_t>(world_.rng.next());
     id_ = node_id_of(key_);
     disk_.residual.e.assign(sim.pieces(), 0);
@@ -49,7 +51,7 @@ SimNode::~SimNode() = default;
 Millis SimNode::disk_time() { return world_.rng.chance(0.05) ? world_.rng.ms(20, 400) : world_.rng.ms(0, 15); }
 
 void SimNode::start() {
-    if (up() || left_) return;
+    if (up() || gone()) return;
     ++life_;
     for (auto& byte : boot_.bytes) byte = static_cast<std::uint8_t>(world_.rng.next());
     for (auto& byte : curve_.bytes) byte = static_cast<std::uint8_t>(world_.rng.next());
@@ -91,10 +93,12 @@ void SimNode::kill(bool power_cut) {
     peers.clear();
     followed_.reset();
     state_step_.reset();
+    doom_.reset();
+    was_ = Phase::joining;
     end_trainer();
     frozen_until_ = seen_written_ = world_.now;
     sim_.network->node_died(index_, power_cut);
-    sim_.at_crash(name());
+    sim_.check_copies();
 }
 
 void SimNode::feed(Event event) {
@@ -107,15 +111,19 @@ void SimNode::feed(Event event) {
         return;
     }
     for (const Action& action : core_->step(world_.now, event)) {
-        if (sim_.faults_on() && fragile_ > 0 && world_.rng.chance(fragile_)) {
-            kill(world_.rng.chance(0.5));
-            world_.after(world_.rng.ms(100, 6000), [this] { start(); });
+        if (doom_ && sim_.faults_on() && doom_->actions-- == 0) {
+            const Doom doom = *std::exchange(doom_, std::nullopt);
+            kill(doom.power_cut);
+            world_.after(doom.down, [this] { start(); });
             return;
         }
         act(action);
         if (life != life_) return;
     }
     schedule_tick();
+    if (phase() == was_) return;
+    was_ = phase();
+    sim_.faults->node_at(index_, was_);
 }
 
 void SimNode::schedule_tick() {
@@ -128,11 +136,13 @@ void SimNode::schedule_tick() {
 }
 
 void SimNode::act(const Action& action) {
+    world_.mix(index_ * 64 + action.index());
     if (world_.trace) {
         const std::string type = type_name(action);
         if (type != "Note" && type != "SendPeer" && type != "Send") world_.say(name(), type);
     }
     std::visit([&](const auto& a) { on(a); }, action);
+    if (std::holds_alternative<DropStaging>(action) || std::holds_alternative<DropSnapshot>(action)) sim_.check_copies();
 }
 
 void SimNode::later(OpId op, Millis delay, bool durable, std::function<Outcome()> effect) {
@@ -226,7 +236,7 @@ void SimNode::on(const SetPeers& a) {
 }
 
 void SimNode::on(const SendPeer& a) {
-    if (world_.trace) world_.say(name(), describe(a.body) + " to " + sim_.find(a.to)->name());
+    if (world_.trace) world_.say(name(), describe(a.body) + " to " + sim_.name_of(a.to));
     sim_.network->peer_says(index_, a.to, a.body);
 }
 
@@ -412,9 +422,9 @@ void SimNode::on(const FollowPlan& a) {
         std::string text = "plan " + a.digest.short_hex() + " of step " + std::to_string(a.plan->step.value) + " attempt " +
                            std::to_string(a.plan->attempt.value) + " binds";
         for (const Participant& p : a.plan->participants)
-            text += " " + sim_.find(p.node)->name() + "/" + p.contribution.short_hex();
+            text += " " + sim_.name_of(p.node) + "/" + p.contribution.short_hex();
         text += ", owners";
-        for (std::uint16_t owner : a.plan->piece_owner) text += " " + sim_.find(a.plan->members[owner])->name();
+        for (std::uint16_t owner : a.plan->piece_owner) text += " " + sim_.name_of(a.plan->members[owner]);
         world_.say(name(), text);
     }
     EntryFile& file = staging_[a.digest];
@@ -478,7 +488,7 @@ void SimNode::on(const ReducePiece& a) {
         for (const Participant& p : plan.participants) {
             auto data = read_piece({ObjectKind::contribution, plan.step, p.contribution}, a.piece);
             if (!data) continue;  // sums what it was told is there; the checker knows what should be
-            sum += static_cast<std::int64_t>(p.weight_tokens) * chunk_value(data->chunk);
+            sum = add_weighted(sum, p.weight_tokens, chunk_value(data->chunk));
             weight += static_cast<std::int64_t>(p.weight_tokens);
         }
         Bytes chunk = to_chunk(ObjectKind::result, plan.step, a.piece, mean_of(sum, weight));

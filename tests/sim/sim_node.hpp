@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <set>
+#include <utility>
 
 #include "tests/sim/sim_trainer.hpp"
 #include "tests/sim/world.hpp"
@@ -35,16 +36,35 @@ class SimNode {
     void start();
     /// kill -9, or the power goes (what is not synced may be lost).
     void kill(bool power_cut);
-    void kill_trainer();
-    void hang_trainer() { trainer_.hung = true; }
+    /// Whether there was one.
+    bool kill_trainer(Errc why = Errc::trainer_failed);
+    bool hang_trainer() { return std::exchange(trainer_.hung, true) == false && trainer_.alive; }
     void set_disk_full(bool full);
     /// SIGSTOP: events wait until then.
     void freeze_until(Mono until) { frozen_until_ = std::max(frozen_until_, until); }
     bool frozen() const { return frozen_until_ > world_.now; }
     void feed(node::Event event);
     void deliver(const NodeId& from, PeerPayload payload);
-    /// Chance that it dies in the middle of an event's actions.
-    void set_fragile(double chance) { fragile_ = chance; }
+    /// It dies between two actions, so many from now, and starts again after a while.
+    void dies_in(std::uint64_t actions, bool power_cut, Millis down) { doom_ = {actions, power_cut, down}; }
+
+    node::Phase phase() const { return core_->phase(); }
+    /// This node's disk as it is now, and another one put in its place while it is down.
+    SimDisk copy_disk() const { return disk_; }
+    void replace_disk(SimDisk disk) { disk_ = std::move(disk); }
+    /// The same identity on another machine: key and disk of `original`.
+    void clone(const SimNode& original) {
+        key_ = original.key_;
+        id_ = original.id_;
+        disk_ = original.disk_;
+    }
+    /// The machine is gone for good, and its disk with it.
+    void retire() {
+        kill(false);
+        gone_ = true;
+        disk_ = {};
+    }
+    bool gone() const { return gone_ || left_; }
 
     /// Network facts the simulation keeps for it.
     std::map<NodeId, node::SetPeers::Peer> peers;
@@ -113,7 +133,7 @@ class SimNode {
     void end_round(node::RoundAnswer::Why why);
 
     Simulation& sim_;
-    World& world_;
+    Corner world_;
     std::uint32_t index_;
     NodeId id_;
     PublicKey key_;
@@ -122,7 +142,14 @@ class SimNode {
     SimDisk disk_;
     bool left_ = false;
     bool disk_full_ = false;
-    double fragile_ = 0;
+    bool gone_ = false;
+    struct Doom {
+        std::uint64_t actions = 0;
+        bool power_cut = false;
+        Millis down{};
+    };
+    std::optional<Doom> doom_;
+    node::Phase was_ = node::Phase::joining;
     Mono frozen_until_;
     Mono seen_written_;
 

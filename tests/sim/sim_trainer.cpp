@@ -19,10 +19,11 @@ void SimNode::end_trainer() {
     trainer_.true_base.reset();
 }
 
-void SimNode::kill_trainer() {
-    if (!up() || !trainer_.alive) return;
+bool SimNode::kill_trainer(Errc why) {
+    if (!up() || !trainer_.alive) return false;
     end_trainer();
-    feed(TrainerGone{Errc::trainer_failed, "killed"});
+    feed(TrainerGone{why, "killed"});
+    return true;
 }
 
 void SimNode::on(const StartTrainer& a) {

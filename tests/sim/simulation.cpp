@@ -9,12 +9,10 @@
 namespace skerry::sim {
 
 namespace {
-enum Fault {
-    kill_coordinator, kill_node, power_node, power_all, kill_trainer, hang_trainer, cut_control, cut_edge, reset_data,
-    disk_full, freeze_node, user_pause, run_pause, isolate_node, cut_all_control, leave_node, kFaults
-};
 constexpr Millis kHealTime{900'000};
 constexpr std::uint64_t kProgress = 3;
+constexpr std::int64_t kWallStart = 1'800'000'000;
+constexpr std::int64_t kTokenLives = 30 * 86'400;
 }  // namespace
 
 void World::say(const std::string& who, const std::string& what) const {
@@ -22,20 +20,25 @@ void World::say(const std::string& who, const std::string& what) const {
     std::printf("%8.3f %s: %s\n", static_cast<double>(now.time_since_epoch().count()) / 1000.0, who.c_str(), what.c_str());
 }
 
-Simulation::Simulation(std::uint64_t seed, bool trace) : world(seed), faults_(seed, 2) {
+Simulation::Simulation(std::uint64_t seed, const Overrides& overrides, bool trace, Probes& probes) : world(seed) {
     world.trace = trace;
-    draw_settings();
+    draw_settings(overrides);
     build();
+    plan_ = draw_faults(seed, settings.nodes, Millis(1500), settings.fault_time);
+    if (overrides.plan) plan_ = *overrides.plan;
+    faults = std::make_unique<Faults>(*this, plan_, probes);
 }
 
-void Simulation::draw_settings() {
-    Rng& rng = world.rng;
+void Simulation::draw_settings(const Overrides& overrides) {
+    Rng rng(world.seed, settings_stream);
     static constexpr std::uint32_t kNodes[] = {3, 3, 3, 3, 3, 2, 2, 4, 4, 5, 1, 3};
     settings.nodes = kNodes[rng.in(0, 11)];
+    settings.nodes = overrides.nodes.value_or(settings.nodes);
     settings.late_nodes = settings.nodes > 2 && rng.chance(0.4) ? 1 : 0;
     settings.pieces = static_cast<std::uint32_t>(rng.in(1, 6));
     settings.stops = rng.chance(0.4);
     settings.fault_time = rng.ms(8'000, 28'000);
+    settings.fault_time = overrides.fault_time.value_or(settings.fault_time);
 
     Manifest& m = settings.manifest;
     for (auto& byte : m.run.bytes) byte = static_cast<std::uint8_t>(rng.next());
@@ -65,7 +68,7 @@ void Simulation::draw_settings() {
 }
 
 void Simulation::build() {
-    Rng& rng = world.rng;
+    Rng rng(world.seed, settings_stream + 1000);
     checker = std::make_unique<Checker>(settings.manifest, settings.pieces);
     network = std::make_unique<Network>(*this);
     network->latency_lo = rng.ms(0, 10);
@@ -79,32 +82,75 @@ void Simulation::build() {
     token.id = token_id;
     token.hash = token_hash(token_id.bytes, token_secret);
     token.uses_left = 1000;
-    coordinator->journal.apply({Term{0}, {skerry::coordinator::op::PutToken{token}}});
+    token.not_after = kWallStart + kTokenLives;
+    require(coordinator->journal.apply({Term{0}, {skerry::coordinator::op::PutToken{token}}}), "I1", "no token");
 
     for (std::uint32_t i = 0; i < settings.nodes; ++i) {
         nodes.push_back(std::make_unique<SimNode>(*this, i));
         network->reachable.push_back(true);
     }
-    for (int kind = 0; kind < kFaults; ++kind)
-        if (faults_.chance(0.45)) kinds_.push_back(kind);
-    // Behind NAT. Two such nodes see each other only through a third, which must then not leave.
-    const bool stay = std::find(kinds_.begin(), kinds_.end(), leave_node) == kinds_.end();
-    const std::int64_t closed = settings.nodes >= 4 && stay ? rng.in(0, 2) : rng.in(0, 1);
+    // Behind NAT. Two such nodes, or two that never connect, see each other only through a third.
+    const std::int64_t closed = settings.nodes >= 4 ? rng.in(0, 2) : rng.in(0, 1);
     for (std::int64_t i = 0; i < closed; ++i)
         network->reachable[static_cast<std::size_t>(rng.in(0, settings.nodes - 1))] = rng.chance(0.5);
-    fault_every_ = faults_.ms(400, 4000);
-    if (faults_.chance(0.3))
-        for (auto& peer : nodes) peer->set_fragile(0.0006);
-    if (faults_.chance(0.3)) coordinator->set_fragile(0.001);
+    if (settings.nodes >= 3 && rng.chance(0.15)) {
+        const auto a = static_cast<std::uint32_t>(rng.in(0, settings.nodes - 1));
+        const auto b = (a + 1) % settings.nodes;
+        network->strangers.insert(std::minmax(a, b));
+    }
 }
 
-SimNode* Simulation::find(const NodeId& id) {
-    for (auto& peer : nodes)
-        if (peer->id() == id) return peer.get();
-    return nullptr;
+std::uint32_t Simulation::index_of(const NodeId& id) const {
+    std::uint32_t found = 0;
+    for (std::uint32_t i = 0; i < nodes.size(); ++i) {
+        if (nodes[i]->id() != id) continue;
+        found = i;
+        if (nodes[i]->up()) break;
+    }
+    return found;
 }
 
-void Simulation::at_crash(const std::string&) { check_copies(); }
+std::int64_t Simulation::wall_unix_s() const {
+    return kWallStart + world.now.time_since_epoch().count() / 1000 + faults->wall_jump_s();
+}
+
+// ------------------------------------------------------------------------------------------------- disks, copies
+
+void Simulation::add_clone(std::uint32_t original) {
+    nodes.push_back(std::make_unique<SimNode>(*this, static_cast<std::uint32_t>(nodes.size())));
+    network->reachable.push_back(true);
+    nodes.back()->clone(*nodes[original]);
+    nodes.back()->start();
+}
+
+void Simulation::note_lost_disk(const NodeId& id) {
+    const auto at = coordinator->journal.nodes().find(id);
+    const bool known = at != coordinator->journal.nodes().end();
+    lost_disks_.push_back({id, known ? at->second.incarnation : Incarnation{}, {}});
+}
+
+void Simulation::lose_disk(std::uint32_t node) {
+    if (nodes[node]->gone()) return;
+    note_lost_disk(nodes[node]->id());
+    nodes[node]->retire();
+}
+
+void Simulation::after_tx(const skerry::coordinator::Tx& tx) {
+    for (const auto& o : tx.ops) {
+        const auto* put = std::get_if<skerry::coordinator::op::PutNode>(&o);
+        if (!put) continue;
+        for (LostDisk& lost : lost_disks_)
+            if (lost.node == put->node.node && put->node.incarnation > lost.incarnation && !lost.until)
+                lost.until = coordinator->journal.head();
+    }
+}
+
+std::uint32_t Simulation::copies_due(Step step) const {
+    const auto lost = std::count_if(lost_disks_.begin(), lost_disks_.end(),
+                                    [&](const LostDisk& disk) { return !disk.until || step < *disk.until; });
+    const auto promised = static_cast<std::int64_t>(checker->copies_of(step));
+    return static_cast<std::uint32_t>(std::max<std::int64_t>(1, promised - lost));
+}
 
 void Simulation::check_copies() const {
     const MemoryJournal& journal = coordinator->journal;
@@ -118,10 +164,12 @@ void Simulation::check_copies() const {
             const bool later_snapshot = !disk.snapshots.empty() && disk.snapshots.rbegin()->first > step;
             if (waits || later_snapshot || disk.entries.contains(step)) ++copies;
         }
-        require(copies >= checker->copies_of(step), "I5",
+        require(copies >= copies_due(step), "I5",
                 "entry " + std::to_string(step.value) + " has " + std::to_string(copies) + " copies");
     }
 }
+
+// ------------------------------------------------------------------------------------------------------ the run
 
 void Simulation::run_until(Mono until) {
     while (world.run_one(until)) {}
@@ -130,153 +178,23 @@ void Simulation::run_until(Mono until) {
 void Simulation::run() {
     coordinator->start();
     coordinator->feed(skerry::coordinator::AdminCommand{1, skerry::coordinator::admin::StartRun{}});
+    Rng rng(world.seed, settings_stream + 2000);
     for (std::uint32_t i = 0; i < settings.nodes; ++i) {
         const bool late = i + settings.late_nodes >= settings.nodes;
-        world.after(late ? world.rng.ms(4000, 15'000) : world.rng.ms(0, 500), [this, i] { nodes[i]->start(); });
+        world.after(late ? rng.ms(4000, 15'000) : rng.ms(0, 500), [this, i] { nodes[i]->start(); });
     }
-    run_until(world.now + Millis(1500));
-    faults_on_ = true;
-    next_fault();
-    run_until(world.now + settings.fault_time);
-    heal();
+    faults->begin();
+    run_until(world.now + Millis(1500) + settings.fault_time);
+    faults->heal();
     wait_for_progress();
     final_checks();
-}
-
-void Simulation::next_fault() {
-    if (!faults_on_ || kinds_.empty()) return;
-    world.after(faults_.ms(fault_every_.count() / 4, 2 * fault_every_.count()), [this] {
-        if (!faults_on_) return;
-        one_fault();
-        next_fault();
-    });
-}
-
-void Simulation::one_fault() {
-    const int kind = kinds_[static_cast<std::size_t>(faults_.in(0, static_cast<std::int64_t>(kinds_.size()) - 1))];
-    const auto index = static_cast<std::uint32_t>(faults_.in(0, settings.nodes - 1));
-    const auto other = static_cast<std::uint32_t>(faults_.in(0, settings.nodes - 1));
-    SimNode& peer = *nodes[index];
-    const Millis span = faults_.chance(0.3) ? faults_.ms(4000, 16'000) : faults_.ms(100, 4000);
-    auto afterwards = [&](std::function<void()> what) {
-        world.after(span, [this, w = std::move(what)] {
-            if (faults_on_) w();
-        });
-    };
-    auto restart = [this](std::uint32_t i) { nodes[i]->start(); };
-    switch (kind) {
-        case kill_coordinator:
-            coordinator->crash();
-            afterwards([this] { coordinator->start(); });
-            break;
-        case kill_node:
-        case power_node:
-            peer.kill(kind == power_node);
-            afterwards([restart, index] { restart(index); });
-            break;
-        case power_all:
-            coordinator->crash();
-            for (auto& each : nodes) each->kill(true);
-            afterwards([this, restart] {
-                coordinator->start();
-                for (std::uint32_t i = 0; i < settings.nodes; ++i)
-                    world.after(world.rng.ms(0, 3000), [restart, i] { restart(i); });
-            });
-            break;
-        case kill_trainer: peer.kill_trainer(); break;
-        case hang_trainer: peer.hang_trainer(); break;
-        case cut_control: {
-            const int way = static_cast<int>(faults_.in(0, 2));
-            world.say("fault", "control of " + peer.name() + " is cut");
-            network->cut_control(index, way != 1, way != 2);
-            afterwards([this, index] { network->cut_control(index, false, false); });
-            break;
-        }
-        case cut_edge: {
-            if (other == index) break;
-            world.say("fault", "edge " + peer.name() + " to " + nodes[other]->name() + " is cut");
-            const bool both = faults_.chance(0.5);
-            network->cut_edge(index, other, true);
-            if (both) network->cut_edge(other, index, true);
-            afterwards([this, index, other] {
-                network->cut_edge(index, other, false);
-                network->cut_edge(other, index, false);
-            });
-            break;
-        }
-        case reset_data: network->reset_connections(); break;
-        case disk_full:
-            peer.set_disk_full(true);
-            afterwards([this, index] { nodes[index]->set_disk_full(false); });
-            break;
-        case freeze_node:
-            world.say("fault", peer.name() + " is frozen");
-            peer.freeze_until(world.now + span);
-            break;
-        case user_pause:
-            peer.feed(node::UserPause{});
-            afterwards([this, index] { nodes[index]->feed(node::UserResume{}); });
-            break;
-        case run_pause:
-            coordinator->feed(skerry::coordinator::AdminCommand{2, skerry::coordinator::admin::PauseRun{}});
-            afterwards([this] {
-                coordinator->feed(skerry::coordinator::AdminCommand{3, skerry::coordinator::admin::StartRun{}});
-            });
-            break;
-        case isolate_node:
-            world.say("fault", peer.name() + " is cut off");
-            network->cut_control(index, true, true);
-            for (std::uint32_t i = 0; i < settings.nodes; ++i) {
-                if (i == index) continue;
-                network->cut_edge(index, i, true);
-                network->cut_edge(i, index, true);
-            }
-            afterwards([this, index] {
-                network->cut_control(index, false, false);
-                for (std::uint32_t i = 0; i < settings.nodes; ++i) {
-                    if (i == index) continue;
-                    network->cut_edge(index, i, false);
-                    network->cut_edge(i, index, false);
-                }
-            });
-            break;
-        case cut_all_control:
-            world.say("fault", "the coordinator is cut off");
-            for (std::uint32_t i = 0; i < settings.nodes; ++i) network->cut_control(i, true, true);
-            afterwards([this] {
-                for (std::uint32_t i = 0; i < settings.nodes; ++i) network->cut_control(i, false, false);
-            });
-            break;
-        case leave_node: {
-            std::uint32_t staying = 0;
-            for (auto& each : nodes) staying += each->left() ? 0 : 1;
-            if (staying <= settings.manifest.min_nodes + 1 || !faults_.chance(0.3)) break;
-            world.say("fault", peer.name() + " is asked to leave");
-            peer.feed(node::UserLeave{faults_.chance(0.7) ? LeaveWhen::after_step : LeaveWhen::now});
-            break;
-        }
-        default: break;
-    }
-}
-
-void Simulation::heal() {
-    world.say("fault", "everything heals");
-    faults_on_ = false;
-    network->heal();
-    coordinator->start();
-    coordinator->feed(skerry::coordinator::AdminCommand{4, skerry::coordinator::admin::StartRun{}});
-    for (auto& peer : nodes) {
-        peer->start();
-        peer->set_disk_full(false);
-        peer->feed(node::UserResume{});
-    }
 }
 
 /// Everybody is at the head, or has followed a fast run for long enough.
 bool Simulation::done(Step far) const {
     const Step head = coordinator->journal.head();
     for (const auto& peer : nodes) {
-        if (peer->left()) continue;
+        if (peer->gone()) continue;
         if (!peer->up() || peer->view().head < std::min(head, far)) return false;
     }
     return true;
@@ -299,7 +217,7 @@ void Simulation::wait_for_progress() {
 void Simulation::final_checks() const {
     check_copies();
     for (const auto& peer : nodes) {
-        if (peer->left() || peer->view().head.value == 0) continue;
+        if (peer->gone() || peer->view().head.value == 0) continue;
         require(peer->view().h_head == coordinator->journal.decision(Step{peer->view().head.value - 1}).h_after,
                 "I10", peer->name() + " has another chain");
     }

@@ -3,9 +3,10 @@
 
 #include <memory>
 
-#include "coordinator/core/coordinator_core.hpp"
 #include "tests/sim/checker.hpp"
+#include "tests/sim/faults.hpp"
 #include "tests/sim/network.hpp"
+#include "tests/sim/sim_coordinator.hpp"
 
 namespace skerry::sim {
 
@@ -19,33 +20,16 @@ struct Settings {
     coordinator::CoreConfig coordinator;
 };
 
-class SimCoordinator {
-  public:
-    SimCoordinator(Simulation& sim, coordinator::RunRow run);
-    bool up() const { return core_ != nullptr; }
-    void start();
-    void crash();
-    void feed(coordinator::Event event);
-    void set_fragile(double chance) { fragile_ = chance; }
-    MemoryJournal journal;
-    coordinator::RunStatus status() const;
-
-  private:
-    void drain();
-    void schedule_tick();
-    Simulation& sim_;
-    World& world_;
-    std::unique_ptr<coordinator::CoordinatorCore> core_;
-    std::uint64_t life_ = 0;
-    std::uint64_t tick_ = 0;
-    std::deque<coordinator::Action> queue_;
-    bool persisting_ = false;
-    double fragile_ = 0;
+/// What a replay says instead of the seed.
+struct Overrides {
+    std::optional<FaultPlan> plan;
+    std::optional<std::uint32_t> nodes;
+    std::optional<Millis> fault_time;
 };
 
 class Simulation {
   public:
-    Simulation(std::uint64_t seed, bool trace);
+    Simulation(std::uint64_t seed, const Overrides& overrides, bool trace, Probes& probes);
 
     /// Throws Violation.
     void run();
@@ -56,34 +40,46 @@ class Simulation {
     std::unique_ptr<SimCoordinator> coordinator;
     std::unique_ptr<Network> network;
     std::vector<std::unique_ptr<SimNode>> nodes;
+    std::unique_ptr<Faults> faults;
 
     TokenId token_id;
     Bytes token_secret;
 
+    const FaultPlan& plan() const { return plan_; }
     std::uint32_t pieces() const { return settings.pieces; }
     const Manifest& manifest() const { return settings.manifest; }
-    SimNode* find(const NodeId& id);
-    bool faults_on() const { return faults_on_; }
+    /// A node with that identity, rather one that runs.
+    std::uint32_t index_of(const NodeId& id) const;
+    std::string name_of(const NodeId& id) const { return nodes[index_of(id)]->name(); }
+    bool faults_on() const { return faults->on(); }
+    std::int64_t wall_unix_s() const;
+
     /// I4, I5: copies of every decided entry.
     void check_copies() const;
-    void at_crash(const std::string& who);
+    void after_tx(const coordinator::Tx& tx);
+    void add_clone(std::uint32_t original);
+    /// The node is switched off for good.
+    void lose_disk(std::uint32_t node);
+    /// Entries that were decided while its copies counted have one fewer.
+    void note_lost_disk(const NodeId& id);
     std::string describe() const;
 
   private:
-    void draw_settings();
+    struct LostDisk {
+        NodeId node;
+        Incarnation incarnation;
+        std::optional<Step> until;  ///< from here on a new process votes with what its disk has
+    };
+    void draw_settings(const Overrides& overrides);
     void build();
-    void next_fault();
-    void one_fault();
-    void heal();
+    std::uint32_t copies_due(Step step) const;
     void run_until(Mono until);
     bool done(Step far) const;
     void final_checks() const;
     void wait_for_progress();
 
-    Rng faults_;
-    bool faults_on_ = false;
-    std::vector<int> kinds_;
-    Millis fault_every_{1500};
+    FaultPlan plan_;
+    std::vector<LostDisk> lost_disks_;
 };
 
 }  // namespace skerry::sim

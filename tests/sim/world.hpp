@@ -41,14 +41,20 @@ class Rng {
     std::uint64_t state_;
 };
 
+/// Streams of chance. Each party has its own, so that a fault more or less does not reshuffle the rest.
+enum Stream : std::uint64_t { settings_stream = 1, fault_stream, coordinator_stream, network_stream, node_stream = 100 };
+
 class World {
   public:
-    explicit World(std::uint64_t seed) : rng(seed, 1) {}
+    explicit World(std::uint64_t world_seed) : seed(world_seed) {}
 
+    std::uint64_t seed;
     Mono now{Millis(1000)};
-    Rng rng;
     bool trace = false;
     std::uint64_t events = 0;
+    /// Of everything that happened, in order: equal for equal runs.
+    std::uint64_t hash = 0;
+    void mix(std::uint64_t value) { hash = splitmix64_finalise(hash ^ value) + 0x9E3779B97F4A7C15ULL; }
 
     void after(Millis delay, std::function<void()> what) {
         queue_.push({now + std::max(delay, Millis(0)), ++order_, std::move(what)});
@@ -63,6 +69,8 @@ class World {
         now = queue_.top().at;
         queue_.pop();
         ++events;
+        mix(static_cast<std::uint64_t>(now.time_since_epoch().count()));
+        mix(order_);
         what();
         return true;
     }
@@ -79,6 +87,22 @@ class World {
     };
     std::priority_queue<Item> queue_;
     std::uint64_t order_ = 0;
+};
+
+/// The world as one party sees it: everybody's time and order, its own chance.
+class Corner {
+  public:
+    Corner(World& world, std::uint64_t stream) : now(world.now), trace(world.trace), rng(world.seed, stream), world_(world) {}
+
+    const Mono& now;
+    const bool& trace;
+    Rng rng;
+    void after(Millis delay, std::function<void()> what) { world_.after(delay, std::move(what)); }
+    void say(const std::string& who, const std::string& what) const { world_.say(who, what); }
+    void mix(std::uint64_t value) { world_.mix(value); }
+
+  private:
+    World& world_;
 };
 
 }  // namespace skerry::sim

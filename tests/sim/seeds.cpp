@@ -1,0 +1,166 @@
+#include "tests/sim/seeds.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace skerry::sim {
+
+namespace {
+
+constexpr std::uint64_t kTwiceEvery = 100;
+constexpr std::size_t kMaxFailures = 64;
+
+/// What a process of seeds tells its parent, in memory that both have.
+struct Shared {
+    std::uint64_t at = 0;  ///< the seed under way
+    std::uint64_t seeds = 0;
+    std::uint64_t steps = 0;
+    std::uint64_t events = 0;
+    std::uint64_t twice = 0;
+    Probes probes;
+    std::size_t failed = 0;
+    struct Text {
+        std::uint64_t seed = 0;
+        char broken[32] = {};
+        char what[2000] = {};
+    };
+    std::array<Text, kMaxFailures> failures;
+
+    void fail(std::uint64_t seed, const std::string& broken, const std::string& what) {
+        if (failed == kMaxFailures) return;
+        Text& text = failures[failed++];
+        text.seed = seed;
+        std::snprintf(text.broken, sizeof text.broken, "%s", broken.c_str());
+        std::snprintf(text.what, sizeof text.what, "%s", what.c_str());
+    }
+};
+
+Shared* share() {
+    void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) std::abort();
+    return new (memory) Shared;
+}
+
+void one_seed(Shared& shared, std::uint64_t seed) {
+    const Outcome outcome = run_seed(seed, {}, false, shared.probes);
+    ++shared.seeds;
+    shared.steps += outcome.steps;
+    shared.events += outcome.events;
+    if (!outcome.broken.empty()) return shared.fail(seed, outcome.broken, outcome.what);
+    if (seed % kTwiceEvery != 0) return;
+    Probes unused;
+    if (run_seed(seed, {}, false, unused).hash == outcome.hash) ++shared.twice;
+    else shared.fail(seed, "determinism", "two runs of one seed differ");
+}
+
+pid_t start(Shared& shared, std::uint64_t from, std::uint64_t to, std::uint64_t stride, bool keep_going) {
+    std::fflush(stdout);
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    for (shared.at = from; shared.at <= to; shared.at += stride) {
+        one_seed(shared, shared.at);
+        if (shared.failed > 0 && !keep_going) break;
+    }
+    ::_exit(0);
+}
+
+}  // namespace
+
+Outcome run_seed(std::uint64_t seed, const Overrides& overrides, bool trace, Probes& probes) {
+    Outcome out;
+    Simulation simulation(seed, overrides, trace, probes);
+    try {
+        simulation.run();
+    } catch (const Violation& broken) {
+        const std::string text = broken.what();
+        out.broken = text.substr(0, text.find(':'));
+        char when[32];
+        std::snprintf(when, sizeof when, "%.3f s: ",
+                      static_cast<double>(simulation.world.now.time_since_epoch().count()) / 1000.0);
+        out.what = when + text;
+    }
+    out.hash = simulation.world.hash;
+    out.events = simulation.world.events;
+    out.steps = simulation.coordinator->journal.head().value;
+    return out;
+}
+
+std::string try_seed(std::uint64_t seed, const Overrides& overrides) {
+    Shared* shared = share();
+    std::fflush(stdout);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+        ::dup2(nowhere, 1);
+        ::dup2(nowhere, 2);
+        Probes unused;
+        const Outcome outcome = run_seed(seed, overrides, false, unused);
+        if (!outcome.broken.empty()) shared->fail(seed, outcome.broken, "");
+        ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    std::string broken = shared->failed > 0 ? shared->failures[0].broken : "";
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) broken = "assertion";
+    ::munmap(shared, sizeof(Shared));
+    return broken;
+}
+
+Totals run_seeds(std::uint64_t from, std::uint64_t to, int processes, bool keep_going) {
+    struct Worker {
+        Shared* shared = nullptr;
+        pid_t child = 0;
+    };
+    std::vector<Worker> workers;
+    const auto stride = static_cast<std::uint64_t>(processes);
+    for (std::uint64_t i = 0; i < stride && from + i <= to; ++i) {
+        Worker worker{share(), 0};
+        worker.child = start(*worker.shared, from + i, to, stride, keep_going);
+        workers.push_back(worker);
+    }
+    for (std::size_t running = workers.size(); running > 0;) {
+        int status = 0;
+        const pid_t ended = ::wait(&status);
+        auto worker = std::find_if(workers.begin(), workers.end(), [&](const Worker& w) { return w.child == ended; });
+        if (worker == workers.end()) continue;
+        Shared& shared = *worker->shared;
+        --running;
+        const bool died = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+        if (died) {
+            shared.fail(shared.at, "assertion", "a core's assertion: its message is above");
+            if (keep_going && shared.at + stride <= to) {
+                worker->child = start(shared, shared.at + stride, to, stride, keep_going);
+                ++running;
+            }
+        }
+        if (shared.failed == 0 || keep_going) continue;
+        for (Worker& other : workers)
+            if (other.child != ended && other.child != 0) ::kill(other.child, SIGTERM);
+    }
+    Totals totals;
+    for (const Worker& worker : workers) {
+        const Shared& s = *worker.shared;
+        totals.seeds += s.seeds;
+        totals.steps += s.steps;
+        totals.events += s.events;
+        totals.twice += s.twice;
+        totals.probes.add(s.probes);
+        for (std::size_t i = 0; i < s.failed; ++i)
+            totals.failures.push_back({s.failures[i].seed, s.failures[i].broken, s.failures[i].what});
+        ::munmap(worker.shared, sizeof(Shared));
+    }
+    std::sort(totals.failures.begin(), totals.failures.end(), [](const auto& a, const auto& b) { return a.seed < b.seed; });
+    return totals;
+}
+
+}  // namespace skerry::sim

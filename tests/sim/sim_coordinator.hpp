@@ -1,0 +1,81 @@
+#pragma once
+// The coordinator as the simulator runs it: the real core over a journal; also an old process beside its successor.
+
+#include <deque>
+#include <map>
+#include <memory>
+
+#include "coordinator/core/coordinator_core.hpp"
+#include "tests/sim/memory_journal.hpp"
+#include "tests/sim/world.hpp"
+
+namespace skerry::sim {
+
+class Simulation;
+
+/// What the open step does: the states of the step protocol, section 5.1.
+enum class CoordinatorState : std::uint8_t { collect, open, deciding, hold, paused, down };
+
+class SimCoordinator {
+  public:
+    SimCoordinator(Simulation& sim, coordinator::RunRow run);
+
+    MemoryJournal journal;
+
+    bool up() const { return current_ != 0; }
+    void start();
+    /// `written`: whether the transaction under way is in the database; by chance if empty.
+    void crash(std::optional<bool> written = {});
+    /// SIGSTOP: events wait until then.
+    void hang(Mono until);
+    /// The process is stopped until then; another takes over at once. The old one does not know when it goes on.
+    void succeed(Mono old_wakes);
+    /// It dies between two actions, so many from now, and starts again after a while.
+    void dies_in(std::uint64_t actions, Millis down) { doom_ = {actions, down}; }
+    /// Processes that were succeeded end, should they still run.
+    void end_old();
+
+    /// To the process that has the run now.
+    void feed(coordinator::Event event) { feed(current_, std::move(event)); }
+    void feed(std::uint64_t process, coordinator::Event event);
+    /// A process that takes a new connection; 0: none does. An old one may still have the address.
+    std::uint64_t answering();
+    bool runs(std::uint64_t process) const { return processes_.contains(process); }
+
+    CoordinatorState state() const;
+    coordinator::RunStatus status() const;
+
+  private:
+    struct Process {
+        std::uint64_t number = 0;
+        std::unique_ptr<coordinator::CoordinatorCore> core;
+        std::deque<coordinator::Action> queue;
+        bool persisting = false;
+        std::uint64_t tick = 0;
+        Mono frozen_until;
+    };
+    struct Doom {
+        std::uint64_t actions = 0;
+        Millis down{};
+    };
+    Process* find(std::uint64_t process);
+    void end(std::uint64_t process);
+    void schedule_tick(Process& process);
+    void drain(std::uint64_t process);
+    void begin_write(Process& process);
+    /// The transaction in front is durable, or refused: then the process ends. Whether it goes on.
+    bool finish_write(std::uint64_t process);
+    bool write(const coordinator::Tx& tx);
+    void carry_out(Process& process, coordinator::Action action);
+    void notice();
+
+    Simulation& sim_;
+    Corner world_;
+    std::map<std::uint64_t, std::unique_ptr<Process>> processes_;
+    std::uint64_t current_ = 0;
+    std::uint64_t started_ = 0;
+    std::optional<Doom> doom_;
+    CoordinatorState was_ = CoordinatorState::down;
+};
+
+}  // namespace skerry::sim
