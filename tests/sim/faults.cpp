@@ -323,6 +323,7 @@ void Faults::heal() {
     armed_.clear();
     wall_jump_s_ = 0;
     sim_.network->heal();
+    sim_.coordinator->end_old();  // with nothing to write it would never learn of its successor
     sim_.coordinator->start();
     sim_.coordinator->feed(coordinator::AdminCommand{4, admin::StartRun{}});
     if (cloned_ && sim_.nodes.size() > nodes()) sim_.lose_disk(nodes());

@@ -12,7 +12,7 @@ MemoryJournal::MemoryJournal(coordinator::RunRow run) : run_(std::move(run)) {}
 
 bool MemoryJournal::apply(const coordinator::Tx& tx) {
     const bool claims = !tx.ops.empty() && std::holds_alternative<op::ClaimTerm>(tx.ops.front());
-    if (!claims && tx.term != state_.term) return false;
+    if (claims ? tx.term <= state_.term : tx.term != state_.term) return false;
     for (const coordinator::Op& o : tx.ops) std::visit([&](const auto& v) { put(state_, tx.term, v); }, o);
     return true;
 }

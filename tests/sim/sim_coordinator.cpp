@@ -66,8 +66,10 @@ void SimCoordinator::hang(Mono until) {
 void SimCoordinator::succeed(Mono old_wakes) {
     if (!up()) return;
     hang(old_wakes);
-    current_ = 0;
+    const std::uint64_t old = std::exchange(current_, 0);
     doom_.reset();
+    // The new one opens the database when the old one's write is over, or comes before it.
+    if (find(old)->persisting && world_.rng.chance(0.5)) (void)finish_write(old);
     start();
 }
 
@@ -161,9 +163,15 @@ void SimCoordinator::begin_write(Process& process) {
     const Tx& tx = std::get<Persist>(process.queue.front()).tx;
     const bool plan = contains<op::PutPlan>(tx);
     const bool decision = contains<op::PutDecision>(tx);
+    // Nobody writes between what a successor has read and the term that it claims.
+    if (contains<op::ClaimTerm>(tx) && processes_.size() > 1) {
+        if (finish_write(number)) drain(number);
+        return;
+    }
     const Millis takes = world_.rng.chance(0.03) ? world_.rng.ms(50, 800) : world_.rng.ms(0, 6);
-    world_.after(takes, [this, number] {
-        if (find(number) && finish_write(number)) drain(number);
+    world_.after(takes, [this, number, write = ++process.writes] {
+        const Process* still = find(number);
+        if (still && still->persisting && still->writes == write && finish_write(number)) drain(number);
     });
     if (number != current_) return;
     if (plan) sim_.faults->reached(Moment::plan_before);

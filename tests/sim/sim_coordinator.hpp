@@ -41,6 +41,7 @@ class SimCoordinator {
     /// A process that takes a new connection; 0: none does. An old one may still have the address.
     std::uint64_t answering();
     bool runs(std::uint64_t process) const { return processes_.contains(process); }
+    bool old_runs() const { return processes_.size() > (up() ? 1U : 0U); }
 
     CoordinatorState state() const;
     coordinator::RunStatus status() const;
@@ -51,6 +52,7 @@ class SimCoordinator {
         std::unique_ptr<coordinator::CoordinatorCore> core;
         std::deque<coordinator::Action> queue;
         bool persisting = false;
+        std::uint64_t writes = 0;  ///< begun
         std::uint64_t tick = 0;
         Mono frozen_until;
     };

@@ -674,8 +674,12 @@ void SimNode::on(const Exit& a) {
     const bool asked = a.code == Errc::cancelled;
     if (asked && a.reason.find("left") != std::string::npos) left_ = true;
     if (a.code == Errc::revoked) left_ = true;
-    require(asked || a.code == Errc::revoked || a.code == Errc::replaced, "L1", name() + " exits: " + a.reason);
+    // A process that was succeeded calls itself older than what the node knows, and is right.
+    const bool old = a.code == Errc::database_behind && sim_.coordinator->old_runs();
+    require(asked || old || a.code == Errc::revoked || a.code == Errc::replaced, "L1", name() + " exits: " + a.reason);
     kill(false);
+    // Replaced by a clone that is gone meanwhile, or refused: somebody starts it again.
+    if (old || (a.code == Errc::replaced && !sim_.faults_on())) world_.after(Millis(2000), [this] { start(); });
 }
 
 }  // namespace skerry::sim
