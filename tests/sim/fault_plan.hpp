@@ -18,6 +18,8 @@ enum class FaultKind : std::uint8_t {
     succeed_coordinator,  ///< stopped for the span, and another takes over
     clock_jump,           ///< of its wall clock: by strength minutes, back if odd
     run_pause,
+    coordinator_full,     ///< its disk, for the span
+    coordinator_sync,     ///< one of its next syncs fails: it ends and restarts
     // nodes
     kill_node,
     doom_node,            ///< dies between two of its actions: strength; power cut if odd

@@ -112,6 +112,11 @@ bool Faults::happen_to_coordinator(const Fault& fault) {
             afterwards(fault.span,
                        [this] { sim_.coordinator->feed(coordinator::AdminCommand{3, admin::StartRun{}}); });
             return true;
+        case FaultKind::coordinator_full:
+            coordinator.set_disk_full(true);
+            afterwards(fault.span, [this] { sim_.coordinator->set_disk_full(false); });
+            return true;
+        case FaultKind::coordinator_sync: coordinator.fail_a_sync(); return true;
         default: return false;
     }
 }
@@ -323,6 +328,7 @@ void Faults::heal() {
     armed_.clear();
     wall_jump_s_ = 0;
     sim_.network->heal();
+    sim_.coordinator->heal_disk();
     sim_.coordinator->end_old();  // with nothing to write it would never learn of its successor
     sim_.coordinator->start();
     sim_.coordinator->feed(coordinator::AdminCommand{4, admin::StartRun{}});

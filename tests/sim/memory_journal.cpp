@@ -77,7 +77,12 @@ void MemoryJournal::put(State& s, Term, const op::PutDecision& o) {
 void MemoryJournal::put(State& s, Term, const op::PutDigest& o) {
     s.digests[{o.digest.step, o.digest.node}] = o.digest.value;
 }
-void MemoryJournal::put(State& s, Term, const op::PutRequest& o) { s.requests.push_back(o.request); }
+void MemoryJournal::put(State& s, Term, const op::PutRequest& o) {
+    s.requests.push_back(o.request);
+    auto mine = [&](const coordinator::RequestRow& row) { return row.node == o.request.node; };
+    if (std::count_if(s.requests.begin(), s.requests.end(), mine) > static_cast<std::ptrdiff_t>(coordinator::kRequestsPerNode))
+        s.requests.erase(std::find_if(s.requests.begin(), s.requests.end(), mine));
+}
 void MemoryJournal::put(State& s, Term, const op::DropRequests& o) {
     std::erase_if(s.requests, [&](const auto& row) { return row.node == o.node; });
 }
@@ -98,7 +103,7 @@ coordinator::Image MemoryJournal::load() const {
     const std::size_t skip = all.size() > coordinator::kImageDecisions ? all.size() - coordinator::kImageDecisions : 0;
     image.decisions.assign(all.begin() + static_cast<std::ptrdiff_t>(skip), all.end());
     for (const auto& [key, value] : state_.digests)
-        if (key.first.value + coordinator::kImageDigestSteps > image.head.value)
+        if (key.first.value + coordinator::kImageDigestSteps >= image.head.value)
             image.digests.push_back({key.first, key.second, value});
     image.requests = state_.requests;
     return image;

@@ -17,7 +17,7 @@ bool contains(const Tx& tx) {
 }  // namespace
 
 SimCoordinator::SimCoordinator(Simulation& sim, RunRow run)
-    : journal(std::move(run)), sim_(sim), world_(sim.world, coordinator_stream) {}
+    : journal(run), sim_(sim), world_(sim.world, coordinator_stream), database_(sim.world.seed, run, journal) {}
 
 // ------------------------------------------------------------------------------------------------ processes
 
@@ -30,7 +30,7 @@ void SimCoordinator::start() {
                                const Signature& s) { return s == sim_result(key, plan, piece, leaf); };
     auto process = std::make_unique<Process>();
     current_ = process->number = ++started_;
-    process->core = std::make_unique<CoordinatorCore>(journal.load(), sim_.settings.coordinator, signing);
+    process->core = std::make_unique<CoordinatorCore>(database_.load(), sim_.settings.coordinator, signing);
     processes_[current_] = std::move(process);
     world_.say("coordinator", "starts, term " + std::to_string(journal.term().value + 1));
     feed(Started{});
@@ -39,10 +39,10 @@ void SimCoordinator::start() {
 void SimCoordinator::crash(std::optional<bool> written) {
     if (!up()) return;
     world_.say("coordinator", "is killed");
-    // The transaction under way is in the database, or it is not.
     const Process& process = *processes_.at(current_);
-    if (process.persisting && written.value_or(world_.rng.chance(0.5)))
-        (void)write(std::get<Persist>(process.queue.front()).tx);
+    std::optional<Tx> open;
+    if (process.persisting) open = std::get<Persist>(process.queue.front()).tx;
+    if (database_.crash(open ? &*open : nullptr, written)) is_durable(*open);
     end(current_);
     sim_.check_copies();
 }
@@ -169,23 +169,42 @@ void SimCoordinator::begin_write(Process& process) {
         return;
     }
     const Millis takes = world_.rng.chance(0.03) ? world_.rng.ms(50, 800) : world_.rng.ms(0, 6);
-    world_.after(takes, [this, number, write = ++process.writes] {
-        const Process* still = find(number);
-        if (still && still->persisting && still->writes == write && finish_write(number)) drain(number);
-    });
+    write_after(process, takes);
     if (number != current_) return;
     if (plan) sim_.faults->reached(Moment::plan_before);
     if (decision) sim_.faults->reached(Moment::deciding);
 }
 
+void SimCoordinator::write_after(Process& process, Millis delay) {
+    world_.after(delay, [this, number = process.number, write = ++process.writes] {
+        const Process* still = find(number);
+        if (still && still->persisting && still->writes == write && finish_write(number)) drain(number);
+    });
+}
+
 bool SimCoordinator::finish_write(std::uint64_t number) {
     Process& process = *find(number);
     const Tx tx = std::get<Persist>(process.queue.front()).tx;
+    const auto [outcome, durable] = database_.apply(tx);
+    if (outcome == SimDatabase::Outcome::full) {
+        world_.say("coordinator", "its disk is full");
+        if (contains<op::ClaimTerm>(tx)) end_old();  // as above
+        write_after(process, world_.rng.ms(250, 1000));
+        return false;
+    }
     process.queue.pop_front();
     process.persisting = false;
-    if (!write(tx)) {
+    if (durable) is_durable(tx);
+    if (outcome == SimDatabase::Outcome::stale) {
         world_.say("coordinator", "an old process ends: another has taken over");
         end(number);
+        return false;
+    }
+    if (outcome == SimDatabase::Outcome::broken) {
+        world_.say("coordinator", "its disk fails, and it ends");
+        end(number);
+        sim_.check_copies();
+        world_.after(world_.rng.ms(100, 4000), [this] { start(); });
         return false;
     }
     sim_.check_copies();
@@ -194,11 +213,11 @@ bool SimCoordinator::finish_write(std::uint64_t number) {
     return find(number) != nullptr;
 }
 
-bool SimCoordinator::write(const Tx& tx) {
-    if (!journal.apply(tx)) return false;
+void SimCoordinator::write(const Tx& tx) { require(database_.apply(tx).durable, "J1", "a transaction is refused"); }
+
+void SimCoordinator::is_durable(const Tx& tx) {
     sim_.checker->after_tx(journal, tx);
     sim_.after_tx(tx);
-    return true;
 }
 
 void SimCoordinator::carry_out(Process& process, Action action) {
@@ -208,7 +227,7 @@ void SimCoordinator::carry_out(Process& process, Action action) {
     if (auto* close = std::get_if<Close>(&action)) sim_.network->coordinator_closes(close->session);
     if (auto* load = std::get_if<LoadDecisions>(&action)) {
         world_.after(world_.rng.ms(0, 5), [this, number, l = *load] {
-            feed(number, DecisionsLoaded{l.session, journal.decisions(l.from, l.max)});
+            feed(number, DecisionsLoaded{l.session, database_.decisions(l.from, l.max)});
         });
     }
     if (auto* dial = std::get_if<DialBack>(&action)) {

@@ -1,12 +1,12 @@
 #pragma once
-// The coordinator as the simulator runs it: the real core over a journal; also an old process beside its successor.
+// The coordinator as the simulator runs it: the real core over the real journal on a virtual disk; also an old process beside its successor.
 
 #include <deque>
 #include <map>
 #include <memory>
 
 #include "coordinator/core/coordinator_core.hpp"
-#include "tests/sim/memory_journal.hpp"
+#include "tests/sim/sim_database.hpp"
 #include "tests/sim/world.hpp"
 
 namespace skerry::sim {
@@ -20,12 +20,19 @@ class SimCoordinator {
   public:
     SimCoordinator(Simulation& sim, coordinator::RunRow run);
 
-    MemoryJournal journal;
+    MemoryJournal journal;  ///< what the database holds, and the oracle of it
 
     bool up() const { return current_ != 0; }
     void start();
-    /// `written`: whether the transaction under way is in the database; by chance if empty.
+    /// kill -9, or the power fails. `written`: whether the transaction under way is through; by chance if empty.
     void crash(std::optional<bool> written = {});
+    /// A transaction that no process makes.
+    void write(const coordinator::Tx& tx);
+    /// Transactions wait until there is space.
+    void set_disk_full(bool full) { database_.set_full(full); }
+    /// One of the next: the process ends and says nothing, another starts.
+    void fail_a_sync() { database_.fail_a_sync(); }
+    void heal_disk() { database_.heal(); }
     /// SIGSTOP: events wait until then.
     void hang(Mono until);
     /// The process is stopped until then; another takes over at once. The old one does not know when it goes on.
@@ -65,14 +72,17 @@ class SimCoordinator {
     void schedule_tick(Process& process);
     void drain(std::uint64_t process);
     void begin_write(Process& process);
-    /// The transaction in front is durable, or refused: then the process ends. Whether it goes on.
+    void write_after(Process& process, Millis delay);
+    /// The transaction in front is durable; or it waits for space; or it is refused, or the disk fails: then the process
+    /// ends. Whether it goes on.
     bool finish_write(std::uint64_t process);
-    bool write(const coordinator::Tx& tx);
+    void is_durable(const coordinator::Tx& tx);
     void carry_out(Process& process, coordinator::Action action);
     void notice();
 
     Simulation& sim_;
     Corner world_;
+    SimDatabase database_;
     std::map<std::uint64_t, std::unique_ptr<Process>> processes_;
     std::uint64_t current_ = 0;
     std::uint64_t started_ = 0;

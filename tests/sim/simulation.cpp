@@ -83,7 +83,7 @@ void Simulation::build() {
     token.hash = token_hash(token_id.bytes, token_secret);
     token.uses_left = 1000;
     token.not_after = kWallStart + kTokenLives;
-    require(coordinator->journal.apply({Term{0}, {skerry::coordinator::op::PutToken{token}}}), "I1", "no token");
+    coordinator->write({Term{0}, {skerry::coordinator::op::PutToken{token}}});
 
     for (std::uint32_t i = 0; i < settings.nodes; ++i) {
         nodes.push_back(std::make_unique<SimNode>(*this, i));
