@@ -240,12 +240,15 @@ bool Membership::may_leave(const Node& node) const {
     if (c_.open && c_.open->is_member(node.row.node)) return false;
     const bool stepped = c_.head > node.leave_from;
     std::size_t here = 0;
-    for (const auto& [id, other] : c_.nodes)
-        if (other.current() && !c_.silent(other)) ++here;
-    const bool no_step_comes = c_.meta.run_state != RunState::running || here < c_.manifest.min_nodes;
-    // With nothing to give it waits for no step: if all who are here leave, none would come.
-    const bool gives = !node.report || !node.report->ready || !node.report->ready->segments.empty();
-    return (stepped || no_step_comes || !gives) && handed_over(node);
+    bool all_leave = true;  // and none of them has data, nor gets any
+    for (const auto& [id, other] : c_.nodes) {
+        if (!other.current() || c_.silent(other)) continue;
+        ++here;
+        const bool gives = !other.report || !other.report->ready || !other.report->ready->segments.empty();
+        all_leave = all_leave && other.leaving && !gives;
+    }
+    const bool no_step_comes = c_.meta.run_state != RunState::running || here < c_.manifest.min_nodes || all_leave;
+    return (stepped || no_step_comes) && handed_over(node);
 }
 
 bool Membership::handed_over(const Node& leaver) const {

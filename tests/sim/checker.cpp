@@ -48,18 +48,12 @@ void Checker::on_decision(const coordinator::DecisionRow& row, const Bytes& plan
     auto decision = parse_decision(row.record.decision.body);
     require(plan && decision, "I1", "a decision that does not parse");
     copies_[row.step] = plan->durable_copies;
-    std::vector<Digest> leaves;
-    std::int64_t weight = 0;
-    for (const Participant& p : plan->participants) weight += static_cast<std::int64_t>(p.weight_tokens);
-    for (std::uint32_t piece = 0; piece < pieces_; ++piece) {
-        std::int64_t sum = 0;
-        for (const Participant& p : plan->participants)
-            sum = add_weighted(sum, p.weight_tokens, find(row.step, p.contribution)->values[piece]);
-        leaves.push_back(
-            merkle_leaf(to_chunk(ObjectKind::result, row.step, PieceIndex{piece}, mean_of(sum, weight))));
-    }
-    require(decision->roots.front() == merkle_root(leaves), "I7",
+    std::vector<Weighted> bound;
+    for (const Participant& p : plan->participants) bound.push_back({p.weight_tokens, find(row.step, p.contribution)->chunks.get()});
+    require(decision->roots.front() == entry_root(form_, row.step, bound), "I7",
             "entry " + std::to_string(row.step.value) + " is not the mean of what its plan binds");
+    for (auto& [key, truth] : made_)
+        if (key.first == row.step) truth.chunks.reset();
     for (const Credit& c : decision->credits)
         for (const Segment& s : c.segments) credit(s.from, s.to);
 }

@@ -3,6 +3,7 @@
 // Called at the moments when an invariant could break (03-step-protocol, section 11).
 
 #include <map>
+#include <memory>
 
 #include "tests/sim/memory_journal.hpp"
 #include "tests/sim/model.hpp"
@@ -15,12 +16,12 @@ struct TrueContribution {
     NodeId node;
     Step base;                      ///< of the oldest part
     std::vector<Segment> segments;  ///< positions that were trained on
-    Values values;
+    std::shared_ptr<const std::vector<Bytes>> chunks;  ///< until its step is decided
 };
 
 class Checker {
   public:
-    Checker(const Manifest& manifest, std::uint32_t pieces) : manifest_(manifest), pieces_(pieces) {}
+    explicit Checker(const Manifest& manifest) : manifest_(manifest), form_(manifest) {}
 
     void made(Step step, const Digest& id, TrueContribution what) { made_[{step, id}] = std::move(what); }
     const TrueContribution* find(Step step, const Digest& id) const;
@@ -45,7 +46,7 @@ class Checker {
     void credit(std::uint64_t lo, std::uint64_t hi);
 
     Manifest manifest_;
-    std::uint32_t pieces_;
+    ChunkForm form_;
     std::map<std::pair<Step, Digest>, TrueContribution> made_;
     std::map<Digest, Bytes> plans_;
     std::map<Step, Digest> states_;

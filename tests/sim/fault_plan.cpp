@@ -12,7 +12,8 @@ constexpr std::array<std::string_view, kFaultKinds> kKinds = {
     "kill_coordinator", "doom_coordinator", "hang_coordinator", "succeed_coordinator", "clock_jump", "run_pause",
     "coordinator_full", "coordinator_sync",
     "kill_node", "doom_node", "power_node", "power_some", "power_all", "freeze_node", "suspend_node", "kill_trainer",
-    "hang_trainer", "nan_trainer", "disk_full", "user_pause", "leave_node", "clone_node", "restore_node", "cut_control",
+    "hang_trainer", "nan_trainer", "disk_full", "fail_sync", "fail_space",
+    "flip_bit", "lose_disk", "power_twice", "user_pause", "leave_node", "clone_node", "restore_node", "cut_control",
     "cut_all_control", "silence_control", "slow_control", "clog_control", "reset_control", "cut_edge", "silence_edge",
     "slow_edge", "clog_edge", "reset_data", "partition", "one_way_partition", "isolate_node"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(Moment::count)> kMoments = {

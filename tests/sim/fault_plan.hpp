@@ -32,6 +32,11 @@ enum class FaultKind : std::uint8_t {
     hang_trainer,
     nan_trainer,          ///< its weights are not finite any more
     disk_full,
+    fail_sync,            ///< one of its next syncs: strength
+    fail_space,           ///< one of its next writes finds no space: strength
+    flip_bit,             ///< of a file that it keeps
+    lose_disk,            ///< an empty one comes after the span
+    power_twice,          ///< and again while it looks at its disk: strength
     user_pause,
     leave_node,           ///< now if strength is odd
     clone_node,           ///< the same identity started on another machine, from a copy of the disk

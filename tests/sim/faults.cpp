@@ -145,6 +145,16 @@ bool Faults::happen_to_node(const Fault& fault) {
             return true;
         case FaultKind::clone_node: return clone(fault);
         case FaultKind::restore_node: return restore(fault);
+        case FaultKind::lose_disk:
+            if (cloned_ || !sim_.may_damage(fault.target)) return false;
+            sim_.note_damage(node.id(), Simulation::Damage::lost);
+            node.replace_disk({});
+            start_later(fault.target, fault.span);
+            return true;
+        case FaultKind::flip_bit:
+            if (cloned_ || !sim_.may_damage(fault.target) || !node.flip_bit()) return false;
+            sim_.note_damage(node.id(), Simulation::Damage::rot);
+            return true;
         default: break;
     }
     if (!node.up()) return false;
@@ -154,6 +164,9 @@ bool Faults::happen_to_node(const Fault& fault) {
             start_later(fault.target, fault.span);
             return true;
         case FaultKind::power_node: return power_cut(fault.target);
+        case FaultKind::power_twice:
+            node.trips_at(1 + fault.strength % 12);
+            return power_cut(fault.target);
         case FaultKind::doom_node: node.dies_in(fault.strength, fault.strength % 2 == 1, fault.span); return true;
         case FaultKind::freeze_node: node.freeze_until(sim_.world.now + fault.span); return true;
         case FaultKind::suspend_node: {
@@ -177,6 +190,8 @@ bool Faults::happen_to_node(const Fault& fault) {
             node.set_disk_full(true);
             afterwards(fault.span, [this, index = fault.target] { sim_.nodes[index]->set_disk_full(false); });
             return true;
+        case FaultKind::fail_sync: node.fail_sync(1 + fault.strength % 8); return true;
+        case FaultKind::fail_space: node.fail_space(1 + fault.strength % 20); return true;
         case FaultKind::user_pause:
             node.feed(node::UserPause{});
             afterwards(fault.span, [this, index = fault.target] { sim_.nodes[index]->feed(node::UserResume{}); });
@@ -194,10 +209,9 @@ bool Faults::leave(const Fault& fault) {
     return true;
 }
 
-/// A run survives r - 1 lost disks; a clone's is lost when the original comes back.
+/// The clone's disk is lost when the original comes back.
 bool Faults::clone(const Fault& fault) {
-    if (disk_lost_ || sim_.manifest().durable_copies < 2 || sim_.nodes[fault.target]->gone()) return false;
-    disk_lost_ = true;
+    if (cloned_ || !sim_.may_damage(fault.target)) return false;
     cloned_ = fault.target;
     sim_.add_clone(fault.target);
     afterwards(fault.span, [this] {
@@ -208,13 +222,11 @@ bool Faults::clone(const Fault& fault) {
 }
 
 bool Faults::restore(const Fault& fault) {
-    if (disk_lost_ || sim_.manifest().durable_copies < 2 || sim_.nodes[fault.target]->gone()) return false;
-    disk_lost_ = true;
+    if (cloned_ || !sim_.may_damage(fault.target)) return false;
     afterwards(fault.span, [this, index = fault.target, backup = sim_.nodes[fault.target]->copy_disk()] {
         SimNode& node = *sim_.nodes[index];
         if (node.gone()) return;
-        node.kill(true);
-        sim_.note_lost_disk(node.id());
+        sim_.note_damage(node.id(), Simulation::Damage::lost);
         node.replace_disk(backup);
         node.start();
     });
@@ -334,8 +346,8 @@ void Faults::heal() {
     sim_.coordinator->feed(coordinator::AdminCommand{4, admin::StartRun{}});
     if (cloned_ && sim_.nodes.size() > nodes()) sim_.lose_disk(nodes());
     for (auto& node : sim_.nodes) {
-        node->start();
         node->set_disk_full(false);
+        node->start();
         node->feed(node::UserResume{});
     }
 }

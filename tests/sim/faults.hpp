@@ -51,7 +51,6 @@ class Faults {
     std::vector<Fault> armed_;
     std::int64_t wall_jump_s_ = 0;
     std::uint32_t leaving_ = 0;
-    bool disk_lost_ = false;
     std::optional<std::uint32_t> cloned_;  ///< the original; its clone is the last node
 };
 

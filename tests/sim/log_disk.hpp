@@ -15,8 +15,9 @@ class LogDisk final : public node::Disk {
     LogDisk() : disk_(model()) {}
     VirtualDisk& medium() { return disk_; }
     const VirtualDisk& medium() const { return disk_; }
-    /// An empty one in its place. Nothing of it may be open.
-    void wipe() { disk_ = VirtualDisk(model()); }
+    /// Another one in its place. Nothing of it may be open.
+    void put(VirtualDisk medium) { disk_ = std::move(medium); }
+    static DiskModel model();
     /// One bit of a file under `folder` is not what it was; whose. None: there is no file with content.
     std::optional<std::string> flip_bit(const std::string& folder, Rng& rng);
 
@@ -30,7 +31,6 @@ class LogDisk final : public node::Disk {
 
   private:
     class OpenFile;
-    static DiskModel model();
     std::vector<std::string> files_under(const std::string& folder) const;
 
     VirtualDisk disk_;

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "protocol/wire/canonical.hpp"
+#include "node/log/node_image.hpp"
+#include "protocol/wire/chunk_codec.hpp"
 #include "tests/sim/faults.hpp"
 #include "tests/sim/simulation.hpp"
 
@@ -25,45 +26,46 @@ std::string type_name(const T& value) {
 }
 }  // namespace
 
-std::string SimNode::describe(const PeerBody& body) {
-    static constexpr const char* kMessages[] = {"get", "later", "gone", "data", "have"};
-    static constexpr const char* kObjects[] = {"", "contribution", "result", "block"};
-    std::string out = kMessages[body.index()];
-    std::visit(
-        [&](const auto& m) {
-            out += std::string(" ") + kObjects[static_cast<int>(m.object.kind)] + " " +
-                   std::to_string(m.object.step.value) + "/" + m.object.id.short_hex();
-            if constexpr (requires { m.pieces; })
-                for (PieceIndex p : m.pieces) out += " " + std::to_string(p.value);
-        },
-        body);
-    return out;
-}
-
 SimNode::SimNode(Simulation& sim, std::uint32_t index)
-    : sim_(sim), world_(sim.world, node_stream + index), index_(index) {
+    : sim_(sim), world_(sim.world, node_stream + index), index_(index), folder_(disk_, "/run") {
     for (auto& byte : key_.bytes) byte = static_cast<std::uint8_t>(world_.rng.next());
     id_ = node_id_of(key_);
-    disk_.residual.e.assign(sim.pieces(), 0);
 }
 SimNode::~SimNode() = default;
 
 Millis SimNode::disk_time() { return world_.rng.chance(0.05) ? world_.rng.ms(20, 400) : world_.rng.ms(0, 15); }
+
+// ------------------------------------------------------------------------------------------- life and death
 
 void SimNode::start() {
     if (up() || gone()) return;
     ++life_;
     for (auto& byte : boot_.bytes) byte = static_cast<std::uint8_t>(world_.rng.next());
     for (auto& byte : curve_.bytes) byte = static_cast<std::uint8_t>(world_.rng.next());
+    if (const auto operations = std::exchange(trips_at_, 0); operations > 0 && sim_.faults_on()) return trip(operations);
+    auto opened = open_run(folder_);
+    if (!opened) {  // as its service would: again, and again
+        world_.say(name(), "cannot start: " + opened.error().detail);
+        require(disk_full_ || ++failed_starts_ < 5, "L1", name() + " cannot start: " + opened.error().detail);
+        world_.after(Millis(1000), [this] { start(); });
+        return;
+    }
+    failed_starts_ = 0;
+    seen_ = NodeFiles(folder_).read_seen().value_or(Seen{});
     NodeConfig config;
     config.self = id_;
-    config.window_bytes = 9000;  // two chunks: windows matter even here
-    config.window_total_bytes = 40000;
+    config.data_manifest = opened->data_manifest;
+    const std::size_t chunk = chunk_bytes(sim_.manifest().codec, sim_.manifest().piece_elements);
+    config.window_bytes = 2 * chunk + 500;  // two chunks: windows matter even here
+    config.window_total_bytes = 9 * chunk;
     config.progress_every = Millis(700);
     config.trainer_silence = Millis(4000);
     config.trainer_backoff = Millis(200);
     config.default_edge_patience = Millis(1500);
-    core_ = std::make_unique<NodeCore>(config, disk_.image(), world_.now);
+    read_residual();
+    opened->image.residual_tag = residual_;
+    set_store(std::move(opened->store));
+    core_ = std::make_unique<NodeCore>(config, std::move(opened->image), world_.now);
     world_.say(name(), "starts");
     const auto life = life_;
     for (const Action& action : core_->start(world_.now)) {
@@ -74,31 +76,84 @@ void SimNode::start() {
     sim_.network->dial(index_);
 }
 
+/// The power fails while it looks at what is on its disk.
+void SimNode::trip(std::uint64_t operations) {
+    world_.say(name(), "loses power while it starts");
+    disk_.medium().stop_at(operations);
+    (void)open_run(folder_);
+    disk_.medium().crash(world_.rng);
+    facts_ = read_facts(folder_, sim_.manifest());
+    sim_.check_copies();
+    world_.after(world_.rng.ms(100, 2000), [this] { start(); });
+}
+
+void SimNode::set_store(std::shared_ptr<RunStore> store) {
+    store_ = std::move(store);
+    pieces_.reset();
+    if (!store_) return;
+    PieceSigning signing;
+    signing.vote = [key = key_](const Digest& h) { return sim_vote(key, h); };
+    signing.result = [key = key_](const Digest& plan, PieceIndex piece, const Digest& leaf) {
+        return sim_result(key, plan, piece, leaf);
+    };
+    signing.verify_result = [](const PublicKey& owner, const Digest& plan, PieceIndex piece, const Digest& leaf,
+                               const Signature& signature) { return signature == sim_result(owner, plan, piece, leaf); };
+    pieces_ = std::make_unique<PieceFiles>(store_, std::move(signing));
+    look_at_disk();
+}
+
+/// What was under way on other threads may have got any part of the way.
+void SimNode::die_in_the_middle() {
+    for (auto& [op, work] : pending_)
+        if (!trainer_ops_.contains(op) && world_.rng.chance(0.3)) (void)work();
+    const auto whole = disk_jobs_.empty() ? 0 : world_.rng.in(0, static_cast<std::int64_t>(disk_jobs_.size()));
+    for (std::int64_t i = 0; i < whole; ++i) {
+        const bool last = i + 1 == whole;
+        if (last) disk_.medium().stop_at(static_cast<std::uint64_t>(world_.rng.in(1, 12)));
+        auto job = std::move(disk_jobs_.front());
+        disk_jobs_.pop_front();
+        (void)job.work();
+    }
+    if (store_) facts_ = facts_of(*store_);
+}
+
 void SimNode::kill(bool power_cut) {
     if (!up()) return;
     world_.say(name(), power_cut ? "loses power" : "is killed");
-    // What was under way may or may not have reached the disk.
-    for (auto& [op, pending] : pending_)
-        if (pending.durable && world_.rng.chance(0.5)) (void)pending.effect();
-    if (power_cut) {
-        std::erase_if(disk_.own, [&](const auto&) { return world_.rng.chance(0.5); });
-        std::erase_if(disk_.gathered, [&](const auto&) { return world_.rng.chance(0.5); });
-    }
     core_.reset();
     ++life_;
+    die_in_the_middle();
     pending_.clear();
+    disk_jobs_.clear();
     chunks_.clear();
-    staging_.clear();
-    fetched_.clear();
+    opening_.clear();
+    refused_.reset();
+    pieces_.reset();
+    const bool had_run = store_ != nullptr;
+    store_.reset();
     peers.clear();
     followed_.reset();
-    state_step_.reset();
+    encoded_.reset();
     doom_.reset();
     was_ = Phase::joining;
     end_trainer();
-    frozen_until_ = seen_written_ = world_.now;
+    frozen_until_ = disk_busy_until_ = world_.now;
+    if (power_cut) disk_.medium().crash(world_.rng);
+    else disk_.medium().end_process();
+    if (had_run) check_what_is_left();
     sim_.network->node_died(index_, power_cut);
     sim_.check_copies();
+}
+
+/// What the store knew to be durable is there after the crash, whole. I4, I5.
+void SimNode::check_what_is_left() {
+    const DiskFacts before = std::exchange(facts_, read_facts(folder_, sim_.manifest()));
+    if (rotten_) return;
+    for (const auto& [step, entry] : before.entries)
+        require(facts_.has(step, entry), "I5", name() + " lost entry " + std::to_string(step.value) + " in a crash");
+    for (Step step : before.snapshots)
+        require(facts_.snapshots.contains(step), "I5", name() + " lost snapshot " + std::to_string(step.value) + " in a crash");
+    require(facts_.decisions >= before.decisions, "I5", name() + " lost decisions in a crash");
 }
 
 void SimNode::feed(Event event) {
@@ -142,530 +197,115 @@ void SimNode::act(const Action& action) {
         if (type != "Note" && type != "SendPeer" && type != "Send") world_.say(name(), type);
     }
     std::visit([&](const auto& a) { on(a); }, action);
-    if (std::holds_alternative<DropStaging>(action) || std::holds_alternative<DropSnapshot>(action)) sim_.check_copies();
 }
 
-void SimNode::later(OpId op, Millis delay, bool durable, std::function<Outcome()> effect) {
-    pending_[op] = {std::move(effect), durable};
+// -------------------------------------------------------------------------------------------------- threads
+
+void SimNode::later(OpId op, Millis delay, Work work) {
+    pending_[op] = std::move(work);
     world_.after(delay, [this, op, life = life_] {
         if (life == life_) finish(op);
     });
 }
 
 void SimNode::finish(OpId op) {
+    if (frozen()) {
+        world_.after(frozen_until_ - world_.now, [this, op, life = life_] {
+            if (life == life_) finish(op);
+        });
+        return;
+    }
     auto at = pending_.find(op);
     if (at == pending_.end()) return;
-    auto effect = std::move(at->second.effect);
+    auto work = std::move(at->second);
     pending_.erase(at);
     trainer_ops_.erase(op);
-    Outcome outcome = effect();
+    Outcome outcome = work();
+    if (!outcome) look_at_disk();  // what was found damaged is gone
+    report(op, std::move(outcome));
+}
+
+void SimNode::on_disk(std::optional<OpId> op, Millis takes, Work work) {
+    disk_jobs_.push_back({op, std::move(work)});
+    disk_busy_until_ = std::max(disk_busy_until_, world_.now) + takes;
+    world_.after(disk_busy_until_ - world_.now, [this, life = life_] {
+        if (life == life_) run_disk_job();
+    });
+}
+
+void SimNode::run_disk_job() {
+    if (frozen()) {
+        world_.after(frozen_until_ - world_.now, [this, life = life_] {
+            if (life == life_) run_disk_job();
+        });
+        return;
+    }
+    Job job = std::move(disk_jobs_.front());
+    disk_jobs_.pop_front();
+    const auto life = life_;
+    Outcome outcome = job.work();
+    look_at_disk();
+    if (job.op && life == life_) report(*job.op, std::move(outcome));
+}
+
+void SimNode::look_at_disk() {
+    if (store_) facts_ = facts_of(*store_);
+}
+
+void SimNode::something_is_deleted() {
+    look_at_disk();
+    sim_.check_copies();
+}
+
+void SimNode::report(OpId op, Outcome outcome) {
     Done done;
     done.op = op;
-    if (auto* error = std::get_if<Error>(&outcome)) done.error = *error;
-    else done.answer = std::get<Answer>(outcome);
+    if (outcome) done.answer = std::move(*outcome);
+    else done.error = outcome.error();
+    if (world_.trace && done.error) world_.say(name(), "failed: " + done.error->detail);
     feed(std::move(done));
 }
 
-void SimNode::deliver(const NodeId& from, PeerPayload payload) {
-    if (!up()) return;
-    if (auto* body = std::get_if<PeerBody>(&payload)) {
-        feed(PeerIn{from, std::move(*body)});
-        return;
-    }
-    auto& data = std::get<PeerData>(payload);
-    const ChunkHandle handle{++next_chunk_};
-    DataIn event{from, data.envelope, handle};
-    chunks_[handle] = std::move(data);
-    feed(std::move(event));
-}
+// ---------------------------------------------------------------------------------------------------- faults
 
 void SimNode::set_disk_full(bool full) {
+    if (!full) disk_.medium().clear_faults();
+    if (full == disk_full_) return;
     disk_full_ = full;
+    if (full) disk_.medium().set_full(true);
+    world_.say(name(), full ? "has a full disk" : "has room on its disk");
     feed(DiskState{full});
 }
 
-// --------------------------------------------------------------------------------------------- control, peers
-
-void SimNode::on(const Send& a) {
-    ControlMessage message = a.message;
-    if (auto* hello = std::get_if<Hello>(&message.body)) {
-        hello->run_name = sim_.manifest().name;
-        hello->node_name = name();
-        hello->curve = curve_;
-        hello->addresses = {{"10.0.0." + std::to_string(index_), 7610}};
-        hello->boot = boot_;
-        hello->ticket = disk_.ticket;
-        hello->token_id.assign(sim_.token_id.bytes.begin(), sim_.token_id.bytes.end());
-        hello->token_secret = sim_.token_secret;
-    }
-    if (const auto* report = std::get_if<Report>(&message.body)) check_report(*report);
-    if (!std::holds_alternative<Hello>(message.body)) {
-        require(disk_.term >= message.term && disk_.incarnation >= message.incarnation, "I13",
-                name() + " speaks in a term it has not stored");
-    }
-    sim_.network->node_says(index_, std::move(message));
+bool SimNode::flip_bit() {
+    auto path = disk_.flip_bit(folder_.string(), world_.rng);
+    if (!path) return false;
+    world_.say(name(), "has a flipped bit in " + *path);
+    rotten_ = true;
+    return true;
 }
 
-/// What a Report claims is on the disk, is there. I4.
-void SimNode::check_report(const Report& report) const {
-    if (report.prepared && report.prepared->durable) {
-        auto holds = [&](const std::map<Step, EntryFile>& files) {
-            auto at = files.find(report.head);
-            return at != files.end() && at->second.plan_digest == report.prepared->plan &&
-                   at->second.root() == report.prepared->root;
-        };
-        require(holds(disk_.prepared) || holds(disk_.entries), "I4",
-                name() + " votes for an entry " + std::to_string(report.head.value) + " that its disk has not");
-    }
-    for (Step step = report.oldest_entry; step < report.log_synced_to; step = step.next())
-        require(disk_.entries.contains(step) && step.value < disk_.decisions.size(), "I5",
-                name() + " says that entry " + std::to_string(step.value) + " is synced");
-    for (Step step : report.snapshots)
-        require(disk_.snapshots.contains(step), "I5", name() + " names a snapshot that it has not");
-    require(report.head <= sim_.coordinator->journal.head(), "I3", name() + " is ahead of what is decided");
+void SimNode::replace_disk(const Disk& with) {
+    kill(true);
+    disk_.put(with.medium ? with.medium->clone() : VirtualDisk(LogDisk::model()));
+    rotten_ = with.rotten;
+    facts_ = read_facts(folder_, sim_.manifest());
 }
 
-void SimNode::on(const Redial&) {
-    sim_.network->hang_up(index_);
+SimNode::Disk SimNode::copy_disk() const { return {std::make_shared<const VirtualDisk>(disk_.medium().clone()), rotten_}; }
+
+void SimNode::clone(const SimNode& original) {
+    key_ = original.key_;
+    id_ = original.id_;
+    replace_disk(original.copy_disk());
 }
 
-void SimNode::on(const SetPeers& a) {
-    peers.clear();
-    for (const SetPeers::Peer& peer : a.peers) peers[peer.entry.node] = peer;
-    sim_.network->refresh();
+void SimNode::retire() {
+    replace_disk({});
+    gone_ = true;
 }
 
-void SimNode::on(const SendPeer& a) {
-    if (world_.trace) world_.say(name(), describe(a.body) + " to " + sim_.name_of(a.to));
-    sim_.network->peer_says(index_, a.to, a.body);
-}
-
-std::optional<PeerData> SimNode::read_piece(const ObjectRef& object, PieceIndex piece) const {
-    PeerData out;
-    out.envelope.object = object;
-    out.envelope.piece = piece;
-    if (object.kind == ObjectKind::block) {
-        auto bytes = read_block(object);
-        if (!bytes) return std::nullopt;
-        out.chunk = std::move(*bytes);
-    } else if (object.kind == ObjectKind::contribution) {
-        auto mine = disk_.own.find(object.step);
-        if (mine != disk_.own.end() && mine->second.id == object.id) {
-            out.chunk = mine->second.chunks[piece.value];
-            out.envelope.proof = make_merkle_proof(leaves_of(mine->second.chunks), piece.value);
-        } else {
-            auto gathered = disk_.gathered.find({object.step, object.id});
-            if (gathered == disk_.gathered.end() || !gathered->second.contains(piece)) return std::nullopt;
-            out.chunk = gathered->second.at(piece).chunk;
-            out.envelope.proof = gathered->second.at(piece).proof;
-        }
-    } else {
-        const EntryFile* file = nullptr;
-        auto entry = disk_.entries.find(object.step);
-        if (entry != disk_.entries.end() && entry->second.plan_digest == object.id) file = &entry->second;
-        auto staged = staging_.find(object.id);
-        if (!file && staged != staging_.end()) file = &staged->second;
-        if (!file || !file->chunks.contains(piece)) return std::nullopt;
-        out.chunk = file->chunks.at(piece);
-        if (file->signatures.contains(piece)) out.envelope.owner_signature = file->signatures.at(piece);
-        out.envelope.leaf = merkle_leaf(out.chunk);
-    }
-    out.envelope.bytes = static_cast<std::uint32_t>(out.chunk.size());
-    return out;
-}
-
-std::optional<Bytes> SimNode::read_block(const ObjectRef& object) const {
-    auto entry = disk_.entries.find(object.step);
-    if (entry != disk_.entries.end()) {
-        if (entry->second.plan_digest == object.id) return entry->second.plan_body;
-        const auto leaves = entry->second.leaves();
-        if (merkle_root(leaves) == object.id) return to_leaf_list(leaves);
-    }
-    auto snapshot = disk_.snapshots.find(object.step);
-    if (snapshot == disk_.snapshots.end()) return std::nullopt;
-    if (digest_of(snapshot->second) == object.id) return preimage_of(snapshot->second);
-    for (const Values* values : {&snapshot->second.theta, &snapshot->second.m}) {
-        const auto leaves = float_leaves(*values);
-        for (std::size_t p = 0; p < leaves.size(); ++p)
-            if (leaves[p] == object.id) return float_piece((*values)[p]);
-        if (merkle_root(leaves) == object.id) return to_leaf_list(leaves);
-    }
-    return std::nullopt;
-}
-
-void SimNode::on(const Serve& a) {
-    later(a.op, world_.rng.ms(0, 4), false, [this, a]() -> Outcome {
-        auto data = read_piece(a.object, a.piece);
-        if (!data) return Error{Errc::not_found, "no such piece", ""};
-        sim_.network->peer_says(index_, a.to, std::move(*data));
-        return Answer{};
-    });
-}
-
-// ------------------------------------------------------------------------------------------- received chunks
-
-void SimNode::on(const VerifyChunk& a) {
-    auto at = chunks_.find(a.chunk);
-    PeerData data = std::move(at->second);
-    chunks_.erase(at);
-    later(a.op, world_.rng.ms(0, 5), false, [this, a, data]() -> Outcome { return Answer{verify(a, data)}; });
-}
-
-ChunkAnswer SimNode::verify(const VerifyChunk& a, const PeerData& data) {
-    ChunkAnswer answer;
-    const Digest leaf = merkle_leaf(data.chunk);
-    auto bad = [&] {
-        answer.verdict = ChunkVerdict::bad_proof;
-        return answer;
-    };
-    switch (a.purpose) {
-        case ChunkPurpose::contribution:
-            if (!verify_merkle_proof(a.object.id, leaf, a.piece.value, sim_.pieces(), data.envelope.proof)) return bad();
-            disk_.gathered[{a.object.step, a.object.id}][a.piece] = {data.chunk, data.envelope.proof};
-            break;
-        case ChunkPurpose::result: {
-            const auto expected = sim_result(a.owner, a.object.id, a.piece, leaf);
-            if (leaf != data.envelope.leaf || expected != data.envelope.owner_signature) return bad();
-            answer.leaf = leaf;
-            auto staged = staging_.find(a.object.id);
-            if (staged == staging_.end()) break;
-            staged->second.chunks[a.piece] = data.chunk;
-            staged->second.signatures[a.piece] = data.envelope.owner_signature;
-            break;
-        }
-        case ChunkPurpose::entry: {
-            if (leaf != a.expect) return bad();
-            answer.leaf = leaf;
-            auto staged = staging_.find(a.object.id);
-            if (staged == staging_.end()) break;
-            staged->second.chunks[a.piece] = data.chunk;
-            staged->second.signatures[a.piece] = data.envelope.owner_signature;
-            break;
-        }
-        case ChunkPurpose::leaf_list: {
-            auto leaves = parse_leaf_list(data.chunk);
-            if (!leaves || merkle_root(*leaves) != a.object.id) return bad();
-            answer.leaves = std::move(*leaves);
-            break;
-        }
-        case ChunkPurpose::plan_body: {
-            if (body_digest(data.chunk) != a.object.id) return bad();
-            auto staged = staging_.find(a.object.id);
-            if (staged != staging_.end()) staged->second.plan_body = data.chunk;
-            answer.body = data.chunk;
-            break;
-        }
-        case ChunkPurpose::state_preimage:
-            if (sha256(data.chunk) != a.object.id) return bad();
-            answer.body = data.chunk;
-            break;
-        case ChunkPurpose::theta_piece:
-        case ChunkPurpose::m_piece: {
-            if (leaf != a.object.id) return bad();
-            auto& fetched = fetched_[a.object.step];
-            (a.purpose == ChunkPurpose::theta_piece ? fetched.theta : fetched.m)[a.piece] = chunk_value(data.chunk);
-            break;
-        }
-    }
-    return answer;
-}
-
-void SimNode::on(const DropChunk& a) { chunks_.erase(a.chunk); }
-
-// ---------------------------------------------------------------------------------------------- durable facts
-
-void SimNode::on(const PersistSeen& a) {
-    // One file, one after the other.
-    seen_written_ = std::max(seen_written_ + Millis(1), world_.now + disk_time());
-    later(a.op, seen_written_ - world_.now, true, [this, a]() -> Outcome {
-        require(a.term >= disk_.term && a.epoch >= disk_.epoch && a.incarnation >= disk_.incarnation, "I13",
-                name() + " stores a lower term, epoch or incarnation");
-        disk_.term = a.term;
-        disk_.epoch = a.epoch;
-        disk_.incarnation = a.incarnation;
-        if (a.roster) disk_.roster = a.roster;
-        if (!a.ticket.empty()) disk_.ticket = a.ticket;
-        return Answer{};
-    });
-}
-
-void SimNode::on(const AdoptManifest& a) {
-    later(a.op, disk_time(), true, [this, a]() -> Outcome {
-        disk_.manifest = a.manifest;
-        return Answer{};
-    });
-}
-
-void SimNode::on(const SaveLeases& a) {
-    disk_.leases = a.leases;
-    if (!world_.trace) return;
-    std::string text = "leases";
-    for (const LeaseInfo& l : a.leases)
-        text += " " + std::to_string(l.id.value) + ":" + std::to_string(l.done) + "-" + std::to_string(l.hi) + (l.pinned ? "p" : "");
-    world_.say(name(), text);
-}
-
-void SimNode::on(const DropPrivateState&) {
-    disk_.progress = {};
-    disk_.residual.tag.reset();
-    disk_.own.clear();
-    disk_.gathered.clear();
-}
-
-// ------------------------------------------------------------------------------------------------- open step
-
-void SimNode::on(const FollowPlan& a) {
-    const std::pair<Step, Attempt> rank{a.plan->step, a.plan->attempt};
-    require(!followed_ || *followed_ <= rank, "I13", name() + " goes back to a lower plan");
-    followed_ = rank;
-    if (world_.trace) {
-        std::string text = "plan " + a.digest.short_hex() + " of step " + std::to_string(a.plan->step.value) + " attempt " +
-                           std::to_string(a.plan->attempt.value) + " binds";
-        for (const Participant& p : a.plan->participants)
-            text += " " + sim_.name_of(p.node) + "/" + p.contribution.short_hex();
-        text += ", owners";
-        for (std::uint16_t owner : a.plan->piece_owner) text += " " + sim_.name_of(a.plan->members[owner]);
-        world_.say(name(), text);
-    }
-    EntryFile& file = staging_[a.digest];
-    auto prepared = disk_.prepared.find(a.plan->step);
-    if (prepared != disk_.prepared.end() && prepared->second.plan_digest == a.digest) file = prepared->second;
-    file.plan_digest = a.digest;
-    file.plan_body = a.body;
-    file.plan = a.plan;
-}
-
-void SimNode::on(const OpenStaging& a) { staging_[a.plan_digest].plan_digest = a.plan_digest; }
-
-void SimNode::on(const DropStaging& a) {
-    staging_.erase(a.plan_digest);
-    auto prepared = disk_.prepared.find(a.step);
-    if (prepared != disk_.prepared.end() && prepared->second.plan_digest == a.plan_digest) disk_.prepared.erase(prepared);
-}
-
-void SimNode::on(const DropContributions& a) {
-    std::erase_if(disk_.own, [&](const auto& item) { return item.first <= a.step; });
-    std::erase_if(disk_.gathered, [&](const auto& item) { return item.first.first <= a.step; });
-}
-
-void SimNode::on(const Encode& a) {
-    if (a.use_residual) {
-        std::optional<Step> last;
-        for (std::uint64_t k = 0; k < disk_.decisions.size(); ++k) {
-            auto decision = parse_decision(disk_.decisions[k].decision.body);
-            for (const Credit& c : decision->credits)
-                if (c.node == id_) last = Step{k};
-        }
-        require(disk_.residual.tag && disk_.residual.tag == last, "I12", name() + " uses a residual of another step");
-    }
-    later(a.op, world_.rng.ms(1, 60), false, [this, a]() -> Outcome {
-        if (!trainer_.alive) return Error{Errc::trainer_failed, "the trainer is gone", ""};
-        require(state_step_ == a.step, "I12", name() + " encodes against another state");
-        OwnContribution mine;
-        TrueContribution truth{id_, trainer_.true_base.value_or(a.step), trainer_.truth, {}};
-        for (std::uint32_t p = 0; p < sim_.pieces(); ++p) {
-            const std::int64_t whole = trainer_.delta[p] + (a.use_residual ? disk_.residual.e[p] : 0);
-            const std::int64_t encoded = whole & ~std::int64_t{15};
-            mine.next_residual.push_back(whole - encoded);
-            truth.values.push_back(encoded);
-            mine.chunks.push_back(to_chunk(ObjectKind::contribution, a.step, PieceIndex{p}, encoded));
-        }
-        mine.id = merkle_root(leaves_of(mine.chunks));
-        sim_.checker->made(a.step, mine.id, std::move(truth));
-        EncodedAnswer answer{mine.id, 1.0, true};
-        disk_.own[a.step] = std::move(mine);
-        return Answer{answer};
-    });
-}
-
-void SimNode::on(const ReducePiece& a) {
-    later(a.op, world_.rng.ms(0, 8), false, [this, a]() -> Outcome {
-        auto staged = staging_.find(a.plan_digest);
-        if (staged == staging_.end()) return Error{Errc::not_found, "no staging", ""};
-        const Plan& plan = *staged->second.plan;
-        std::int64_t sum = 0;
-        std::int64_t weight = 0;
-        for (const Participant& p : plan.participants) {
-            auto data = read_piece({ObjectKind::contribution, plan.step, p.contribution}, a.piece);
-            if (!data) continue;  // sums what it was told is there; the checker knows what should be
-            sum = add_weighted(sum, p.weight_tokens, chunk_value(data->chunk));
-            weight += static_cast<std::int64_t>(p.weight_tokens);
-        }
-        Bytes chunk = to_chunk(ObjectKind::result, plan.step, a.piece, mean_of(sum, weight));
-        ReducedAnswer answer;
-        answer.leaf = merkle_leaf(chunk);
-        answer.signature = sim_result(key_, a.plan_digest, a.piece, answer.leaf);
-        staged->second.chunks[a.piece] = std::move(chunk);
-        staged->second.signatures[a.piece] = answer.signature;
-        return Answer{answer};
-    });
-}
-
-void SimNode::on(const WritePrepared& a) {
-    later(a.op, disk_time(), true, [this, a]() -> Outcome {
-        auto staged = staging_.find(a.plan_digest);
-        if (staged == staging_.end()) return Error{Errc::not_found, "no staging", ""};
-        require(staged->second.root() == a.root, "I4", name() + " prepares another root than its chunks have");
-        PreparedAnswer answer{!disk_full_, sim_vote(key_, a.h_after)};
-        if (disk_full_) return Answer{answer};
-        disk_.prepared[a.step] = staged->second;
-        return Answer{answer};
-    });
-}
-
-void SimNode::on(const AppendEntry& a) {
-    sim_.checker->entry_taken(name(), a.step, a.root, sim_.coordinator->journal);
-    later(a.op, disk_time(), true, [this, a]() -> Outcome {
-        EntryFile file;
-        if (a.prepared) {
-            auto at = disk_.prepared.find(a.step);
-            if (at == disk_.prepared.end()) return Error{Errc::not_found, "no prepared file", ""};
-            file = at->second;
-        } else {
-            auto at = staging_.find(a.plan_digest);
-            const bool whole = at != staging_.end() && at->second.chunks.size() == sim_.pieces();
-            if (!whole || at->second.root() != a.root) return Error{Errc::digest_mismatch, "not the decided root", ""};
-            file = at->second;
-        }
-        require(a.step.value <= disk_.decisions.size(), "I10", name() + " leaves a gap in its log");
-        if (a.step.value == disk_.decisions.size()) disk_.decisions.push_back(a.record);
-        disk_.entries[a.step] = std::move(file);
-        disk_.prepared.erase(a.step);
-        return Answer{};
-    });
-}
-
-// ------------------------------------------------------------------------------------------------------ state
-
-void SimNode::set_state(ModelState state, Step step) {
-    require(!trainer_.order, "I12", name() + " changes theta under its trainer");
-    state_ = std::move(state);
-    state_step_ = step;
-    sim_.checker->state_reached(name(), step, digest_of(state_));
-}
-
-/// L2: a living trainer's delta is dropped only when it is credited, too old, or its lease is lost.
-void SimNode::check_no_work_lost(const Decision* decision, Step now_at) const {
-    // Over steps whose entries nobody keeps any more there is nothing to carry a delta with.
-    if (!trainer_.loaded || trainer_.truth.empty() || jumped_) return;
-    if (decision)
-        for (const Credit& c : decision->credits)
-            for (const Segment& s : c.segments)
-                for (const Segment& mine : trainer_.truth)
-                    if (s.lease == mine.lease) return;
-    if (now_at.value - trainer_.true_base->value > sim_.manifest().max_carry) return;
-    const auto& leases = sim_.coordinator->journal.leases();
-    for (const Segment& mine : trainer_.truth) {
-        auto at = leases.find(mine.lease);
-        if (at == leases.end() || at->second.holder != id_ || at->second.done != mine.from) return;
-    }
-    require(false, "L2", name() + " drops a delta of" + to_text(trainer_.truth));
-}
-
-void SimNode::on(const Apply& a) {
-    later(a.op, world_.rng.ms(1, 40), false, [this, a]() -> Outcome {
-        require(state_step_ == a.step, "I10", name() + " applies out of order");
-        auto at = disk_.entries.find(a.step);
-        if (at == disk_.entries.end()) return Error{Errc::digest_mismatch, "no entry", ""};
-        sim_.checker->entry_taken(name(), a.step, at->second.root(), sim_.coordinator->journal);
-        if (a.local == LocalDelta::reload) check_no_work_lost(a.decision.get(), a.step.next());
-        if (a.local == LocalDelta::none)
-            require(!trainer_.loaded, "L2", name() + " forgets its trainer");
-        if (a.residual == ResidualRule::advance) {
-            auto mine = disk_.own.find(a.step);
-            const bool credited = mine != disk_.own.end() &&
-                                  std::any_of(a.decision->credits.begin(), a.decision->credits.end(), [&](const Credit& c) {
-                                      return c.node == id_ && c.contribution == mine->second.id;
-                                  });
-            require(credited, "I12", name() + " takes over the residual of an uncredited contribution");
-            disk_.residual.e = mine->second.next_residual;
-            disk_.residual.tag = a.step;
-        }
-        ModelState next = state_;
-        for (const auto& [piece, chunk] : at->second.chunks) outer_step(next, piece.value, chunk_value(chunk));
-        next.tokens = a.decision->tokens_after;
-        set_state(std::move(next), a.step.next());
-        StateAnswer answer;
-        answer.local_kept = trainer_.alive && trainer_.loaded;
-        if (a.local == LocalDelta::reload && answer.local_kept) trainer_.clear(sim_.pieces());
-        return Answer{answer};
-    });
-}
-
-void SimNode::on(const LoadState& a) {
-    later(a.op, disk_time(), false, [this, a]() -> Outcome {
-        if (a.initial) {
-            set_state(initial_state(sim_.manifest().seed, sim_.pieces()), Step{0});
-        } else {
-            auto at = disk_.snapshots.find(a.step);
-            if (at == disk_.snapshots.end()) return Error{Errc::digest_mismatch, "no snapshot", ""};
-            set_state(at->second, a.step);
-        }
-        StateAnswer answer;
-        answer.digest = digest_of(state_);
-        return Answer{answer};
-    });
-}
-
-void SimNode::on(const AdoptSnapshot& a) {
-    later(a.op, disk_time(), true, [this, a]() -> Outcome {
-        const Fetched& fetched = fetched_[a.step];
-        ModelState state;
-        ByteReader in(ByteSpan(a.preimage).subspan(15));
-        state.tokens = in.u64();
-        for (const auto& [piece, value] : fetched.theta) state.theta.push_back(value);
-        for (const auto& [piece, value] : fetched.m) state.m.push_back(value);
-        if (digest_of(state) != a.digest) return Error{Errc::digest_mismatch, "another state", ""};
-        for (const SignedDecision& record : a.records) {
-            auto decision = parse_decision(record.decision.body);
-            require(decision->step.value <= disk_.decisions.size(), "I10", name() + " leaves a gap in its decisions");
-            if (decision->step.value == disk_.decisions.size()) disk_.decisions.push_back(record);
-        }
-        require(disk_.decisions.size() >= a.step.value, "I10", name() + " has a snapshot without its decisions");
-        disk_.snapshots[a.step] = state;
-        jumped_ = true;
-        set_state(std::move(state), a.step);
-        StateAnswer answer;
-        answer.digest = a.digest;
-        return Answer{answer};
-    });
-}
-
-void SimNode::on(const DropSnapshot& a) {
-    fetched_.erase(a.step);
-    disk_.snapshots.erase(a.step);
-}
-
-void SimNode::on(const ComputeDigest& a) {
-    later(a.op, world_.rng.ms(1, 30), false, [this, a]() -> Outcome {
-        require(state_step_ == a.step, "I2", name() + " names the digest of another state");
-        StateAnswer answer;
-        answer.digest = digest_of(state_);
-        return Answer{answer};
-    });
-}
-
-void SimNode::on(const WriteSnapshot& a) {
-    later(a.op, disk_time() * 4, true, [this, a]() -> Outcome {
-        require(state_step_ == a.step, "I2", name() + " writes a snapshot of another state");
-        if (disk_full_) return Error{Errc::disk_full, "full", ""};
-        disk_.snapshots[a.step] = state_;
-        StateAnswer answer;
-        answer.digest = digest_of(state_);
-        return Answer{answer};
-    });
-}
-
-void SimNode::on(const Prune& a) {
-    later(a.op, disk_time(), true, [this, a]() -> Outcome {
-        for (Step step : a.snapshots) disk_.snapshots.erase(step);
-        std::erase_if(disk_.entries, [&](const auto& item) { return item.first < a.entries_below; });
-        sim_.check_copies();
-        return Answer{};
-    });
-}
-
-// -------------------------------------------------------------------------------------------------------- end
+// ------------------------------------------------------------------------------------------------------- end
 
 void SimNode::on(const Note& a) { world_.say(name(), a.text); }
 
@@ -674,12 +314,15 @@ void SimNode::on(const Exit& a) {
     const bool asked = a.code == Errc::cancelled;
     if (asked && a.reason.find("left") != std::string::npos) left_ = true;
     if (a.code == Errc::revoked) left_ = true;
+    // The service starts it again, or a person does who made room.
+    bool again = exit_code(a.code) == 75 || a.code == Errc::disk_full;
     // A process that was succeeded calls itself older than what the node knows, and is right.
-    const bool old = a.code == Errc::database_behind && sim_.coordinator->old_runs();
-    require(asked || old || a.code == Errc::revoked || a.code == Errc::replaced, "L1", name() + " exits: " + a.reason);
+    again = again || (a.code == Errc::database_behind && sim_.coordinator->old_runs());
+    require(asked || again || a.code == Errc::revoked || a.code == Errc::replaced, "L1", name() + " exits: " + a.reason);
     kill(false);
-    // Replaced by a clone that is gone meanwhile, or refused: somebody starts it again.
-    if (old || (a.code == Errc::replaced && !sim_.faults_on())) world_.after(Millis(2000), [this] { start(); });
+    // Replaced by a clone that is gone meanwhile: somebody starts it again.
+    again = again || (a.code == Errc::replaced && !sim_.faults_on());
+    if (again) world_.after(world_.rng.ms(1000, 2000), [this] { start(); });
 }
 
 }  // namespace skerry::sim

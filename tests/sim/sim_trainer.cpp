@@ -1,12 +1,52 @@
 // The simulated node's side of its trainer.
 
 #include <algorithm>
+#include <bit>
 
+#include "node/log/progress_files.hpp"
+#include "protocol/wire/canonical.hpp"
 #include "tests/sim/simulation.hpp"
 
 namespace skerry::sim {
 
 using namespace node;
+
+namespace {
+constexpr const char* kProgressTag = "skerry/sim/trainer/1";
+}
+
+Bytes SimTrainer::to_bytes(Step base) const {
+    ByteWriter w;
+    w.u32(static_cast<std::uint32_t>(delta.size()));
+    for (std::int64_t value : delta) w.u64(static_cast<std::uint64_t>(value));
+    for (std::uint64_t count : {counters.steps, counters.sequences, counters.tokens}) w.u64(count);
+    w.f64(counters.loss);
+    w.u32(static_cast<std::uint32_t>(truth.size()));
+    for (const Segment& s : truth) {
+        w.id(s.lease);
+        w.u64(s.from);
+        w.u64(s.to);
+    }
+    w.id(true_base.value_or(base));
+    return w.take();
+}
+
+void SimTrainer::restore(ByteSpan bytes) {
+    ByteReader r(bytes);
+    delta.resize(r.u32());
+    for (std::int64_t& value : delta) value = static_cast<std::int64_t>(r.u64());
+    counters.steps = r.u64();
+    counters.sequences = r.u64();
+    counters.tokens = r.u64();
+    counters.loss = r.f64();
+    truth.resize(r.u32());
+    for (Segment& s : truth) {
+        s.lease = r.strong<LeaseId>();
+        s.from = r.u64();
+        s.to = r.u64();
+    }
+    true_base = r.strong<Step>();
+}
 
 void SimNode::end_trainer() {
     for (OpId op : trainer_ops_) pending_.erase(op);
@@ -30,7 +70,7 @@ void SimNode::on(const StartTrainer& a) {
     end_trainer();
     trainer_.alive = true;
     trainer_ops_.insert(a.op);
-    later(a.op, world_.rng.ms(30, 400), false, []() -> Outcome { return Answer{}; });
+    later(a.op, world_.rng.ms(30, 400), []() -> Outcome { return Answer{}; });
     still_alive(trainer_.life);
 }
 
@@ -47,8 +87,8 @@ void SimNode::on(const KillTrainer&) { end_trainer(); }
 
 void SimNode::on(const TrainerLoad& a) {
     trainer_ops_.insert(a.op);
-    later(a.op, world_.rng.ms(1, 30), false, [this]() -> Outcome {
-        check_no_work_lost(nullptr, *state_step_);
+    later(a.op, world_.rng.ms(1, 30), [this]() -> Outcome {
+        check_no_work_lost(nullptr, store_->state_step().value_or(Step{}));
         jumped_ = false;
         trainer_.clear(sim_.pieces());
         return Answer{};
@@ -71,7 +111,7 @@ void SimNode::next_inner_step(std::uint64_t life) {
     const Millis takes = world_.rng.ms(60, 260);
     world_.after(takes, [this, life, takes] {
         if (!up() || life != trainer_.life || !trainer_.order || trainer_.hung) return;
-        trainer_.inner_step(state_, *state_step_, sim_.manifest().batch_sequences, sim_.manifest().sequence_tokens);
+        trainer_.inner_step(theta_bits(), *store_->state_step(), sim_.manifest().batch_sequences, sim_.manifest().sequence_tokens);
         using Why = RoundAnswer::Why;
         if (trainer_.freezing) return end_round(Why::freeze);
         if (trainer_.order->max_steps > 0 && trainer_.steps_done >= trainer_.order->max_steps) return end_round(Why::steps);
@@ -95,34 +135,93 @@ void SimNode::on(const TrainerFreeze&) {
     if (trainer_.order) trainer_.freezing = true;
 }
 
+/// Saved progress: the trainer's file, and the agent's note, which makes it count.
 void SimNode::on(const SaveProgress& a) {
     if (!trainer_.alive || trainer_.hung) return;
-    trainer_ops_.insert(a.op);
-    const ProgressFile file{a.note, trainer_.counters, trainer_.delta, trainer_.truth, trainer_.true_base.value_or(a.note.base)};
-    later(a.op, disk_time(), true, [this, a, file]() -> Outcome {
-        disk_.progress[a.slot] = file;
-        disk_.newest_slot = a.slot;
-        return Answer{ProgressAnswer{file.note, file.delta}};
+    const auto life = trainer_.life;
+    const Bytes state = trainer_.to_bytes(a.note.base);
+    const TrainedSoFar delta = trainer_.counters;
+    const OpId op = a.op;
+    on_disk({}, disk_time(), [this, a, op, life, state, delta]() -> Outcome {
+        ProgressFiles files(folder_);
+        auto done = files.void_slot(a.slot);
+        if (done && life == trainer_.life) done = write_sealed(files.trainer_file(a.slot), kProgressTag, state);
+        if (life != trainer_.life) return Answer{};
+        if (done) done = files.commit(a.slot, a.note, delta);
+        report(op, done ? Outcome(Answer{ProgressAnswer{a.note, delta}}) : Outcome(fail(done.error())));
+        return Answer{};
     });
 }
 
 void SimNode::on(const RestoreProgress& a) {
-    trainer_ops_.insert(a.op);
-    later(a.op, disk_time(), false, [this, a]() -> Outcome {
+    const auto life = trainer_.life;
+    on_disk({}, disk_time(), [this, a, life]() -> Outcome {
+        if (life != trainer_.life) return Answer{};
+        ProgressFiles files(folder_);
         trainer_.clear(sim_.pieces());
-        if (!disk_.progress[a.slot]) return Error{Errc::not_found, "no progress", ""};
-        const ProgressFile& file = *disk_.progress[a.slot];
-        trainer_.delta = file.values;
-        trainer_.counters = file.delta;
-        trainer_.truth = file.truth;
-        trainer_.true_base = file.true_base;
-        return Answer{ProgressAnswer{file.note, file.delta}};
+        auto image = files.read_slot(a.slot);
+        auto state = read_sealed(files.trainer_file(a.slot), kProgressTag, 1 << 20);
+        if (image && state) trainer_.restore(*state);
+        Outcome answer = Answer{};
+        if (!image) answer = fail(image.error());
+        else if (!state) answer = fail(state.error());
+        else answer = Answer{ProgressAnswer{image->note, trainer_.counters}};
+        report(a.op, std::move(answer));
+        return Answer{};
     });
+}
+
+/// theta - local, as the trainer hands its weights out: in windows that know nothing of pieces.
+void SimNode::on(const Encode& a) {
+    if (a.use_residual) {
+        std::optional<Step> last;
+        for (Step k{0}; k < store_->decisions().next(); k = k.next()) {
+            auto record = store_->decisions().read(k, 1);
+            if (!record) last = residual_;  // a flipped bit: nothing to compare with
+            if (!record) break;
+            auto decision = parse_decision(record->front().decision.body);
+            for (const Credit& c : decision->credits)
+                if (c.node == id_) last = k;
+        }
+        require(residual_ && residual_ == last, "I12", name() + " uses a residual of another step");
+    }
+    on_disk(a.op, world_.rng.ms(1, 60), [this, a] { return encode(a); });
+}
+
+SimNode::Outcome SimNode::encode(const Encode& a) {
+    if (!trainer_.alive) return fail(Errc::trainer_failed, "the trainer is gone");
+    require(store_->state_step() == a.step, "I12", name() + " encodes against another state");
+    const auto local = local_weights(store_->theta(), trainer_.delta, store_->grid());
+    auto chunks = std::make_shared<std::vector<Bytes>>(
+        contribution_chunks(ChunkForm(sim_.manifest()), a.step, store_->theta(), local));
+    auto writer = store_->begin_contribution(a.step);
+    if (!writer) return fail(writer.error());
+    const std::size_t window = static_cast<std::size_t>(world_.rng.in(1000, 9000));
+    for (std::size_t at = 0; at < local.size(); at += window) {
+        auto pushed = (*writer)->push(std::span(local).subspan(at, std::min(window, local.size() - at)));
+        if (!pushed) return fail(pushed.error());
+    }
+    ReadyState ready;
+    ready.step = a.step;
+    auto made = store_->finish_contribution(**writer, ready);
+    if (!made) return fail(made.error());
+    require(made->contribution == merkle_root(leaves_of(*chunks)), "I7", name() + " encodes another delta than it was given");
+    sim_.checker->made(a.step, made->contribution,
+                       TrueContribution{id_, trainer_.true_base.value_or(a.step), trainer_.truth, std::move(chunks)});
+    encoded_ = {a.step, made->contribution};
+    return Answer{EncodedAnswer{made->contribution, made->norm, true}};
+}
+
+std::vector<std::uint32_t> SimNode::theta_bits() const {
+    std::vector<std::uint32_t> out;
+    for (std::uint32_t p = 0; p < store_->grid().count(); ++p)
+        out.push_back(std::bit_cast<std::uint32_t>(store_->theta()[store_->grid().first(PieceIndex{p})]));
+    return out;
 }
 
 void SimNode::on(const Evaluate& a) {
     trainer_ops_.insert(a.op);
-    later(a.op, world_.rng.ms(10, 100), false, []() -> Outcome { return Answer{EvaluatedAnswer{1.0}}; });
+    later(a.op, world_.rng.ms(10, 100), []() -> Outcome { return Answer{EvaluatedAnswer{1.0}}; });
 }
 
 }  // namespace skerry::sim

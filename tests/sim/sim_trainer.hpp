@@ -2,8 +2,10 @@
 // A trainer process: consumes positions in order, one inner step after the other.
 
 #include <deque>
+#include <optional>
 
-#include "tests/sim/sim_disk.hpp"
+#include "node/core/events.hpp"
+#include "tests/sim/model.hpp"
 
 namespace skerry::sim {
 
@@ -32,13 +34,13 @@ struct SimTrainer {
         queue.clear();
         loaded = true;
     }
-    /// One inner step on up to `batch` positions.
-    void inner_step(const ModelState& state, Step at, std::uint32_t batch, std::uint32_t sequence_tokens) {
+    /// One inner step on up to `batch` positions; `theta` are bits of each piece's first weight.
+    void inner_step(const std::vector<std::uint32_t>& theta, Step at, std::uint32_t batch, std::uint32_t sequence_tokens) {
         for (std::uint32_t i = 0; i < batch && !queue.empty(); ++i) {
             Segment& next = queue.front();
             const std::uint64_t position = next.from++;
             take(next.lease, position);
-            for (std::uint32_t p = 0; p < delta.size(); ++p) delta[p] += gradient(position, p, state.theta[p]);
+            for (std::uint32_t p = 0; p < delta.size(); ++p) delta[p] += gradient(position, p, theta[p]);
             if (next.from == next.to) queue.pop_front();
             ++counters.sequences;
             counters.tokens += sequence_tokens;
@@ -48,6 +50,10 @@ struct SimTrainer {
         ++steps_done;
         counters.loss = 1.0;
     }
+
+    /// What it saves, and takes back.
+    Bytes to_bytes(Step base) const;
+    void restore(ByteSpan bytes);
 
   private:
     void take(LeaseId lease, std::uint64_t position) {

@@ -46,7 +46,9 @@ void Simulation::draw_settings(const Overrides& overrides) {
     m.seed = rng.next();
     m.elements = std::uint64_t{settings.pieces} * 4096 - static_cast<std::uint64_t>(rng.in(0, 100));
     m.piece_elements = piece_elements_for(m.elements);
-    m.tensors = {{"w", {m.elements}, 0, m.elements, 0.5F}};
+    m.tensors = {{"w", {m.elements}, 0, m.elements, 0x1p-30F}};
+    m.codec = rng.chance(0.3) ? CodecId::a8 : CodecId::f32;
+    m.disk_quota_bytes = rng.chance(0.3) ? 0 : m.elements * 4 * static_cast<std::uint64_t>(rng.in(8, 60));
     m.sequences = 200;
     m.sequence_tokens = 10;
     m.target_tokens = settings.stops ? static_cast<std::uint64_t>(rng.in(300, 2500)) : 1'000'000;
@@ -69,7 +71,7 @@ void Simulation::draw_settings(const Overrides& overrides) {
 
 void Simulation::build() {
     Rng rng(world.seed, settings_stream + 1000);
-    checker = std::make_unique<Checker>(settings.manifest, settings.pieces);
+    checker = std::make_unique<Checker>(settings.manifest);
     network = std::make_unique<Network>(*this);
     network->latency_lo = rng.ms(0, 10);
     network->latency_hi = network->latency_lo + rng.ms(1, rng.chance(0.2) ? 400 : 40);
@@ -123,15 +125,21 @@ void Simulation::add_clone(std::uint32_t original) {
     nodes.back()->start();
 }
 
-void Simulation::note_lost_disk(const NodeId& id) {
+bool Simulation::may_damage(std::uint32_t node) {
+    if (settings.manifest.durable_copies < 2 || nodes[node]->gone()) return false;
+    if (!damaged_) damaged_ = nodes[node]->id();
+    return *damaged_ == nodes[node]->id();
+}
+
+void Simulation::note_damage(const NodeId& id, Damage what) {
     const auto at = coordinator->journal.nodes().find(id);
     const bool known = at != coordinator->journal.nodes().end();
-    lost_disks_.push_back({id, known ? at->second.incarnation : Incarnation{}, {}});
+    lost_disks_.push_back({what, known ? at->second.incarnation : Incarnation{}, {}});
 }
 
 void Simulation::lose_disk(std::uint32_t node) {
     if (nodes[node]->gone()) return;
-    note_lost_disk(nodes[node]->id());
+    note_damage(nodes[node]->id(), Damage::lost);
     nodes[node]->retire();
 }
 
@@ -140,16 +148,16 @@ void Simulation::after_tx(const skerry::coordinator::Tx& tx) {
         const auto* put = std::get_if<skerry::coordinator::op::PutNode>(&o);
         if (!put) continue;
         for (LostDisk& lost : lost_disks_)
-            if (lost.node == put->node.node && put->node.incarnation > lost.incarnation && !lost.until)
+            if (put->node.node == damaged_ && put->node.incarnation > lost.incarnation && !lost.until)
                 lost.until = coordinator->journal.head();
     }
 }
 
 std::uint32_t Simulation::copies_due(Step step) const {
-    const auto lost = std::count_if(lost_disks_.begin(), lost_disks_.end(),
-                                    [&](const LostDisk& disk) { return !disk.until || step < *disk.until; });
-    const auto promised = static_cast<std::int64_t>(checker->copies_of(step));
-    return static_cast<std::uint32_t>(std::max<std::int64_t>(1, promised - lost));
+    const bool one_less = std::any_of(lost_disks_.begin(), lost_disks_.end(), [&](const LostDisk& disk) {
+        return disk.what == Damage::rot || !disk.until || step < *disk.until;
+    });
+    return std::max(1U, checker->copies_of(step) - (one_less ? 1 : 0));
 }
 
 void Simulation::check_copies() const {
@@ -158,11 +166,7 @@ void Simulation::check_copies() const {
         const Digest& plan = journal.decision(step).plan_digest;
         std::uint32_t copies = 0;
         for (const auto& peer : nodes) {
-            const SimDisk& disk = peer->disk();
-            auto prepared = disk.prepared.find(step);
-            const bool waits = prepared != disk.prepared.end() && prepared->second.plan_digest == plan;
-            const bool later_snapshot = !disk.snapshots.empty() && disk.snapshots.rbegin()->first > step;
-            if (waits || later_snapshot || disk.entries.contains(step)) ++copies;
+            if (peer->covers(step, plan)) ++copies;
         }
         require(copies >= copies_due(step), "I5",
                 "entry " + std::to_string(step.value) + " has " + std::to_string(copies) + " copies");

@@ -60,13 +60,16 @@ class Simulation {
     void add_clone(std::uint32_t original);
     /// The node is switched off for good.
     void lose_disk(std::uint32_t node);
-    /// Entries that were decided while its copies counted have one fewer.
-    void note_lost_disk(const NodeId& id);
+    /// A run survives what r - 1 disks lose; here it is one disk at most, however often.
+    bool may_damage(std::uint32_t node);
+    /// Entries that were decided while that disk's copies counted have one fewer.
+    enum class Damage : std::uint8_t { lost, rot };
+    void note_damage(const NodeId& id, Damage what);
     std::string describe() const;
 
   private:
     struct LostDisk {
-        NodeId node;
+        Damage what;
         Incarnation incarnation;
         std::optional<Step> until;  ///< from here on a new process votes with what its disk has
     };
@@ -79,6 +82,7 @@ class Simulation {
     void wait_for_progress();
 
     FaultPlan plan_;
+    std::optional<NodeId> damaged_;
     std::vector<LostDisk> lost_disks_;
 };
 

@@ -1,0 +1,125 @@
+// The simulated node's side of its coordinator and its peers.
+
+#include "tests/sim/simulation.hpp"
+
+namespace skerry::sim {
+
+using namespace node;
+
+std::string SimNode::describe(const PeerBody& body) {
+    static constexpr const char* kMessages[] = {"get", "later", "gone", "data", "have"};
+    static constexpr const char* kObjects[] = {"", "contribution", "result", "block"};
+    std::string out = kMessages[body.index()];
+    std::visit(
+        [&](const auto& m) {
+            out += std::string(" ") + kObjects[static_cast<int>(m.object.kind)] + " " +
+                   std::to_string(m.object.step.value) + "/" + m.object.id.short_hex();
+            if constexpr (requires { m.pieces; })
+                for (PieceIndex p : m.pieces) out += " " + std::to_string(p.value);
+        },
+        body);
+    return out;
+}
+
+void SimNode::deliver(const NodeId& from, PeerPayload payload) {
+    if (!up()) return;
+    if (auto* body = std::get_if<PeerBody>(&payload)) {
+        feed(PeerIn{from, std::move(*body)});
+        return;
+    }
+    auto& data = std::get<PeerData>(payload);
+    const ChunkHandle handle{++next_chunk_};
+    DataIn event{from, data.envelope, handle};
+    chunks_[handle] = std::move(data);
+    feed(std::move(event));
+}
+
+void SimNode::on(const Send& a) {
+    ControlMessage message = a.message;
+    if (auto* hello = std::get_if<Hello>(&message.body)) {
+        hello->run_name = sim_.manifest().name;
+        hello->node_name = name();
+        hello->curve = curve_;
+        hello->addresses = {{"10.0.0." + std::to_string(index_), 7610}};
+        hello->boot = boot_;
+        hello->ticket = seen_.ticket;
+        hello->token_id.assign(sim_.token_id.bytes.begin(), sim_.token_id.bytes.end());
+        hello->token_secret = sim_.token_secret;
+    }
+    if (const auto* report = std::get_if<Report>(&message.body)) check_report(*report);
+    if (!std::holds_alternative<Hello>(message.body)) {
+        require(seen_.term >= message.term && seen_.incarnation >= message.incarnation, "I13",
+                name() + " speaks in a term it has not stored");
+    }
+    sim_.network->node_says(index_, std::move(message));
+}
+
+/// What a Report claims is on the disk, is there. I4.
+void SimNode::check_report(const Report& report) const {
+    if (report.prepared && report.prepared->durable)
+        require(facts_.has(report.head, {report.prepared->plan, report.prepared->root}), "I4",
+                name() + " votes for an entry " + std::to_string(report.head.value) + " that its disk has not");
+    for (Step step = report.oldest_entry; step < report.log_synced_to; step = step.next())
+        require(store_->has_entry(step) && step < facts_.decisions, "I5",
+                name() + " says that entry " + std::to_string(step.value) + " is synced");
+    for (Step step : report.snapshots)
+        require(facts_.snapshots.contains(step), "I5", name() + " names a snapshot that it has not");
+    require(report.head <= sim_.coordinator->journal.head(), "I3", name() + " is ahead of what is decided");
+}
+
+void SimNode::on(const Redial&) {
+    sim_.network->hang_up(index_);
+}
+
+void SimNode::on(const SetPeers& a) {
+    peers.clear();
+    for (const SetPeers::Peer& peer : a.peers) peers[peer.entry.node] = peer;
+    sim_.network->refresh();
+}
+
+void SimNode::on(const SendPeer& a) {
+    if (world_.trace) world_.say(name(), describe(a.body) + " to " + sim_.name_of(a.to));
+    sim_.network->peer_says(index_, a.to, a.body);
+}
+
+void SimNode::on(const Serve& a) {
+    later(a.op, world_.rng.ms(0, 4), [this, a]() -> Outcome {
+        if (!pieces_) return fail(Errc::bad_state, "no run yet");
+        auto piece = pieces_->read(a.object, a.piece);
+        if (!piece) return fail(piece.error());
+        sim_.network->peer_says(index_, a.to, PeerData{std::move(piece->envelope), std::move(piece->chunk)});
+        return Answer{};
+    });
+}
+
+// ------------------------------------------------------------------------------------------- received chunks
+
+void SimNode::on(const DropChunk& a) { chunks_.erase(a.chunk); }
+
+void SimNode::on(const VerifyChunk& a) {
+    auto at = chunks_.find(a.chunk);
+    PeerData data = std::move(at->second);
+    chunks_.erase(at);
+    auto work = [this, a, data] { return verify(a, data); };
+    switch (a.purpose) {
+        case ChunkPurpose::contribution: return later(a.op, world_.rng.ms(0, 5), work);
+        case ChunkPurpose::result:
+        case ChunkPurpose::entry: return run_staged(a.object.id, a.op, world_.rng.ms(0, 5), work);
+        default: return on_disk(a.op, world_.rng.ms(0, 5), work);
+    }
+}
+
+SimNode::Outcome SimNode::verify(const VerifyChunk& a, const PeerData& data) {
+    if (!pieces_) return fail(Errc::bad_state, "no run yet");
+    const bool piece = a.purpose == ChunkPurpose::contribution || a.purpose == ChunkPurpose::result ||
+                       a.purpose == ChunkPurpose::entry;
+    auto answer = piece ? pieces_->take_piece(a, data.envelope, *data.chunk) : pieces_->take_block(a, *data.chunk);
+    if (a.purpose == ChunkPurpose::plan_body) staging_opened(a.object.id);
+    if (!answer) return fail(answer.error());
+    // Everybody is honest here, and whatever a disk damages is found before it is sent.
+    require(answer->verdict != ChunkVerdict::bad_proof, "I14", name() + " was served a chunk that is not what it says");
+    require(answer->verdict != ChunkVerdict::bad_content || !piece, "I14", name() + " was served a chunk of bad content");
+    return Answer{std::move(*answer)};
+}
+
+}  // namespace skerry::sim
