@@ -142,7 +142,7 @@ int run_regressions(const std::string& file) {
         words >> seed >> nodes >> heal >> plan;
         Overrides overrides{parse_faults(plan == "-" ? "" : plan), nodes, skerry::Millis(heal)};
         if (!overrides.plan || nodes == 0) {
-            std::fprintf(stderr, "%s: not a plan: %s\n", file.c_str(), line.c_str());
+            std::printf("%s: not a plan: %s\n", file.c_str(), line.c_str());
             return 2;
         }
         ++lines;
@@ -181,6 +181,8 @@ int run_many(const Options& options) {
 int main(int argc, char** argv) {
     const auto options = parse(argc, argv);
     if (!options) return usage();
+    // What nodes log about the faults of their disks.
+    if (!options->trace && std::freopen("/dev/null", "w", stderr) == nullptr) return usage();
     if (!options->regressions.empty()) return run_regressions(options->regressions);
     return options->single ? run_one(*options) : run_many(*options);
 }

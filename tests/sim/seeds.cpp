@@ -137,7 +137,7 @@ Totals run_seeds(std::uint64_t from, std::uint64_t to, int processes, bool keep_
         --running;
         const bool died = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
         if (died) {
-            shared.fail(shared.at, "assertion", "a core's assertion: its message is above");
+            shared.fail(shared.at, "assertion", "a core's assertion; --trace shows its message");
             if (keep_going && shared.at + stride <= to) {
                 worker->child = start(shared, shared.at + stride, to, stride, keep_going);
                 ++running;

@@ -54,8 +54,10 @@ void SimNode::on(const Send& a) {
     sim_.network->node_says(index_, std::move(message));
 }
 
-/// What a Report claims is on the disk, is there. I4.
+/// What a Report claims is on the disk, is there, but for what rots unnoticed. I4.
 void SimNode::check_report(const Report& report) const {
+    require(report.head <= sim_.coordinator->journal.head(), "I3", name() + " is ahead of what is decided");
+    if (rotten_) return;
     if (report.prepared && report.prepared->durable)
         require(facts_.has(report.head, {report.prepared->plan, report.prepared->root}), "I4",
                 name() + " votes for an entry " + std::to_string(report.head.value) + " that its disk has not");
@@ -64,7 +66,6 @@ void SimNode::check_report(const Report& report) const {
                 name() + " says that entry " + std::to_string(step.value) + " is synced");
     for (Step step : report.snapshots)
         require(facts_.snapshots.contains(step), "I5", name() + " names a snapshot that it has not");
-    require(report.head <= sim_.coordinator->journal.head(), "I3", name() + " is ahead of what is decided");
 }
 
 void SimNode::on(const Redial&) {
