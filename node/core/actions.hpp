@@ -133,8 +133,8 @@ struct Encode {
     bool use_residual = false;  ///< false: e = 0
 };
 /// All participants' chunks of this piece are in the gather files: decode in plan order into a separate fp32
-/// buffer, weighted sum, divide, encode once, sign, stage. Done: ReducedAnswer; error digest_mismatch if a gathered
-/// chunk no longer matches (it is gathered again).
+/// buffer, weighted sum, divide, encode once, sign, stage. Done: ReducedAnswer; it names a
+/// contribution whose chunk rotted: a gathered one is gathered again, the own one is lost.
 struct ReducePiece {
     OpId op;
     Digest plan_digest;

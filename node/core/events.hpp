@@ -67,6 +67,7 @@ struct EncodedAnswer {
 struct ReducedAnswer {
     Digest leaf;
     Signature signature;  ///< over (plan digest, piece, leaf)
+    Digest damaged;       ///< nothing was reduced: the bytes of this contribution's piece are not there. Zero: all were
 };
 struct PreparedAnswer {
     bool durable = false;  ///< false: the disk refused; the bytes are in memory or page cache only

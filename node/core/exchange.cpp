@@ -199,19 +199,22 @@ void Exchange::try_reduce(PieceIndex piece) {
     context_.emit(ReducePiece{op, digest_, piece});
 }
 
-void Exchange::on_done(const Done& done) {
+std::optional<Digest> Exchange::on_done(const Done& done) {
     auto at = reducing_.find(done.op);
-    if (at == reducing_.end()) return;
+    if (at == reducing_.end()) return {};
     const PieceIndex piece = at->second;
     reducing_.erase(at);
     results_[piece.value].reducing = false;
-    if (const auto* reduced = std::get_if<ReducedAnswer>(&done.answer); reduced && !done.error) {
+    const auto* reduced = std::get_if<ReducedAnswer>(&done.answer);
+    if (reduced && !done.error && reduced->damaged.is_zero()) {
         take_result(piece, reduced->leaf, reduced->signature);
-        return;
+        return {};
     }
-    // A gathered chunk rotted or vanished: gather all foreign ones of this piece again.
+    if (reduced && own_.contains(reduced->damaged)) return reduced->damaged;
+    // A gathered chunk rotted or vanished, or the disk refused: gather all foreign ones of this piece again.
     for (auto& [id, pieces] : gathered_) pieces.erase(piece);
     want_missing();
+    return {};
 }
 
 void Exchange::take_result(PieceIndex piece, const Digest& leaf, const Signature& signature) {

@@ -62,7 +62,8 @@ class Exchange {
     void on_gone(const NodeId& from, const Want& want);
     void on_fetched(const Fetched& fetched);
     bool owns(OpId op) const { return reducing_.contains(op); }
-    void on_done(const Done& done);
+    /// The own contribution, if it turned out to be damaged.
+    std::optional<Digest> on_done(const Done& done);
     /// A fresh connection has not heard our HAVE.
     void peer_up() { have_changed_ = plan_ != nullptr && results_have_ > 0; }
     /// Starts what can be started; HAVE at most once a second.

@@ -231,7 +231,8 @@ struct NodeCore::Parts {
             if (lost && lost->object.kind == ObjectKind::contribution) machine.contribution_lost(lost->object);
             else if (lost && lost->code == Errc::digest_mismatch) log.forget(lost->object);
         } else if (exchange.owns(done.op)) {
-            exchange.on_done(done);
+            if (auto damaged = exchange.on_done(done))
+                machine.contribution_lost({ObjectKind::contribution, exchange.plan().step, *damaged});
         } else if (log.owns(done.op)) {
             machine.on_log(log.on_done(done));
         } else if (trainer.owns(done.op)) {

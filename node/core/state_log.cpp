@@ -211,8 +211,10 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
             if (failed) {
                 // theta and m are unchanged: what happens after their first change is an internal error.
                 if (refused(done)) return {Outcome::refused, running.step};
-                const bool damaged = done.error && done.error->code == Errc::digest_mismatch;
-                if (damaged) entries_.erase(running.step);
+                // not_found: somebody else came upon the damage first, a load perhaps.
+                const Errc why = done.error ? done.error->code : Errc::internal;
+                const bool gone = why == Errc::digest_mismatch || why == Errc::malformed || why == Errc::not_found;
+                if (gone) entries_.erase(running.step);
                 else loaded_ = false;
                 return {Outcome::apply_failed, running.step};
             }

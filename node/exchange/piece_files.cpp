@@ -151,7 +151,11 @@ Result<ReducedAnswer> PieceFiles::reduce(const Digest& plan_digest, PieceIndex p
         return answer.signature;
     };
     auto reduced = store_->reduce(*entry, piece, sign);
-    if (!reduced) return fail(reduced.error());
+    if (!reduced) {
+        answer.damaged = store_->damaged_contribution(entry->plan(), piece);
+        if (!answer.damaged.is_zero()) return answer;
+        return fail(reduced.error());
+    }
     if (answer.leaf.is_zero()) {  // it was there already
         auto kept = entry->read(piece);
         if (!kept) return fail(kept.error());

@@ -173,6 +173,8 @@ class RunStore {
     /// not_found otherwise.
     Result<void> reduce(StagedEntry& staged, PieceIndex piece,
                         const std::function<Signature(const Digest& leaf)>& sign);
+    /// The first participant's contribution whose chunk is not here or not whole; zero: none, or the disk does not say.
+    Digest damaged_contribution(const Plan& plan, PieceIndex piece) const;
 
     // ---- snapshots, blocks, retention ----------------------------------------------------------
 

@@ -185,6 +185,16 @@ void RunStore::drop_contributions(Step step) {
 
 // ---- reduction ---------------------------------------------------------------------------------
 
+Digest RunStore::damaged_contribution(const Plan& plan, PieceIndex piece) const {
+    for (const Participant& participant : plan.participants) {
+        auto part = read_contribution(plan.step, participant.contribution, piece);
+        if (part) continue;
+        const Errc why = part.error().code;
+        if (why == Errc::digest_mismatch || why == Errc::not_found) return participant.contribution;
+    }
+    return {};
+}
+
 Result<void> RunStore::reduce(StagedEntry& staged, PieceIndex piece,
                               const std::function<Signature(const Digest&)>& sign) {
     if (piece.value >= grid_.count())
