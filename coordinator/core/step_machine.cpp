@@ -223,9 +223,11 @@ void StepMachine::open_plan(Plan plan) {
 
 void StepMachine::report(const Node& node, const Report& report) {
     const NodeId& id = node.row.node;
-    // A process that lost its contribution may train it again, bit for bit. With no plan open, what its maker says
-    // now holds.
-    if (!c_.open && report.ready && report.ready->step == c_.head) {
+    // A process that lost its contribution may train it again, bit for bit. Unless the plan binds it, what its maker
+    // says now holds.
+    const Participant* bound = c_.open ? c_.open->participant(id) : nullptr;
+    const bool free = report.ready && (!bound || bound->contribution != report.ready->contribution);
+    if (free && report.ready->step == c_.head) {
         const bool says_lost = report.exchange && std::count(report.exchange->gone.begin(), report.exchange->gone.end(), id) > 0;
         if (!says_lost) gone_.erase(report.ready->contribution);
     }
