@@ -21,7 +21,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COORDINATOR = "coordinator/core/"
 NODE = "node/core/"
-SHELL = "tests/sim/"  # stands for the parts of the node's shell that do arithmetic
+LOG = "node/log/"
 
 # A lost lease no longer ends the delta that was trained on it: takes the guard of 7 and 18 away.
 KEEPS_DELTA = [
@@ -83,6 +83,8 @@ MUTANTS = {
         if (contribution_here(participant.contribution, piece)) ++here;
     if (2 * here < plan_->participants.size()) return;
     result.reducing = true;""")]),
+    "10": ("the database is written without WHERE term", "I1", [(
+        "coordinator/store/sqlite_journal.cpp", "        if (!*mine)\n", "        if (false)\n")]),
     "12": ("a node applies at PREPARED", "I3", [(
         NODE + "step_machine.cpp",
         """    prepared_ = Voted{exchange_.plan().step, {prepare_plan_, prepare_root_, answer->durable, answer->signature}};
@@ -183,6 +185,28 @@ bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
          "    if (step != chain_.known() || step != log_.log_head()) return;",
          "    if (step != chain_.known()) return;"),
     ]),
+    "17": ("catch-up takes a peer's entry without checking the root, and the peer does not read it again", "I2", [
+        (LOG + "entry_file.cpp",
+         "    if (merkle_leaf(out.chunk) != leaf)\n        return fail(Errc::digest_mismatch, file.path().string()",
+         "    if (false)\n        return fail(Errc::digest_mismatch, file.path().string()"),
+        (LOG + "entry_file.cpp",
+         "        auto piece = read(PieceIndex{p});\n        if (!piece) return fail(piece.error());\n    }\n    return {};",
+         "        auto piece = read(PieceIndex{p});\n        if (!piece) return fail(piece.error());\n"
+         "        if (merkle_leaf(piece->chunk) != piece->leaf) return fail(Errc::digest_mismatch, \"damaged\");\n"
+         "    }\n    return {};"),
+        ("node/exchange/piece_files.cpp",
+         "    if (leaf != expected) return verdict(ChunkVerdict::bad_proof);",
+         "    if (signed_result && leaf != expected) return verdict(ChunkVerdict::bad_proof);"),
+        ("node/exchange/piece_files.cpp",
+         "        if (made->root != action.root)\n            return fail(Errc::digest_mismatch, \"the entry's root is not the decided one\");\n",
+         ""),
+        (LOG + "run_store_entries.cpp",
+         "        if (in_log || entry.step != k || entry.root != decided->root ||\n            entry.plan_digest",
+         "        if (in_log || entry.step != k ||\n            entry.plan_digest"),
+        (LOG + "run_store.cpp",
+         "    if ((*reader)->root() != decided->root || (*reader)->plan_digest() != decided->plan_digest)",
+         "    if ((*reader)->plan_digest() != decided->plan_digest)"),
+    ]),
     "18": ("the own delta is kept after it was credited (and 19)", "L1 L2 I6 I7", [
         (NODE + "step_machine.cpp",
          "        if (is_frozen_part || contains) {\n            out.drop = true;\n            return out;\n        }",
@@ -214,17 +238,25 @@ bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
         "        if (plan.participants.empty()) return {};",
         "        if (plan.participants.empty() || plan.participants.size() < c_.manifest.min_nodes) return {};")]),
     "29": ("an owner reduces in place, so a retry starts from a half-summed buffer", "I7 I14", [(
-        SHELL + "sim_node.cpp",
-        "        ReducedAnswer answer;\n",
-        "        if (auto mine = disk_.own.find(plan.step); mine != disk_.own.end())\n"
-        "            mine->second.chunks[a.piece.value] = to_chunk(ObjectKind::contribution, plan.step, a.piece, sum);\n"
-        "        ReducedAnswer answer;\n")]),
+        LOG + "run_store_step.cpp",
+        "    MeanBuilder mean(grid_.size(piece));",
+        "    static std::map<std::tuple<RunId, const RunStore*, Step, PieceIndex>, MeanBuilder> buffers;\n"
+        "    MeanBuilder& mean = buffers.try_emplace({plan.run, this, plan.step, piece}, grid_.size(piece)).first->second;")]),
     "30": ("an owner sums in order of arrival", "I7 I14 I2", [(
-        SHELL + "sim_node.cpp",
-        "        const Plan& plan = *staged->second.plan;\n        std::int64_t sum = 0;",
-        "        Plan plan = *staged->second.plan;\n"
-        "        std::stable_partition(plan.participants.begin(), plan.participants.end(), "
-        "[&](const Participant& p) { return p.node == id_; });\n        std::int64_t sum = 0;")]),
+        LOG + "run_store_step.cpp",
+        "    for (const Participant& participant : plan.participants) {\n"
+        "        auto part = read_contribution(plan.step, participant.contribution, piece);\n"
+        "        if (!part) return fail(part.error());",
+        "    std::vector<Participant> arrived = plan.participants;\n"
+        "    std::stable_partition(arrived.begin(), arrived.end(),\n"
+        "                          [&](const Participant& p) { return own_ && own_->ready().contribution == p.contribution; });\n"
+        "    for (const Participant& participant : arrived) {\n"
+        "        auto part = read_contribution(plan.step, participant.contribution, piece);\n"
+        "        if (!part) return fail(part.error());")]),
+    "31": ("a file is renamed without an fsync of its content", "I4 I5", [(
+        LOG + "entry_file.cpp",
+        "    done = file()->sync();\n    if (done) done = rename_durably(file()->path(), final_path);",
+        "    done = rename_durably(file()->path(), final_path);")]),
     "32": ("a node without data enters the divisor", "I11 I7", [(
         COORDINATOR + "step_machine.cpp", "            if (r.segments.empty()) continue;\n", "")]),
     "33": ("credit is written outside the decision's transaction", "I7 I6 I8", [(

@@ -53,7 +53,8 @@ SimDatabase::Written SimDatabase::apply(const Tx& tx) {
     if (done || done.error().code == Errc::stale || done.error().code == Errc::internal) {
         // A broken check is the shadow's to name.
         const bool taken = shadow_.apply(tx);
-        require(taken == done.has_value(), "J1", done ? "a write of an old term is taken" : done.error().detail);
+        require(taken || !done, "I1", "a write of an old term is taken");
+        require(taken == done.has_value(), "J1", done ? "" : done.error().detail);
         compare();
         return {taken ? Outcome::done : Outcome::stale, taken};
     }
