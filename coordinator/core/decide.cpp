@@ -191,7 +191,7 @@ void StepMachine::blame(const Node& from, const Blame& blame) {
     auto view = parse_chunk(chunk);
     const bool good = view && view->header.piece == blame.piece && check_finite(*view);
     if (good) return;
-    gone_.insert(p->contribution);
+    lose(*p);
     say("bad_contribution");
 }
 

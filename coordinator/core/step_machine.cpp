@@ -223,20 +223,13 @@ void StepMachine::open_plan(Plan plan) {
 
 void StepMachine::report(const Node& node, const Report& report) {
     const NodeId& id = node.row.node;
-    // A process that lost its contribution may train it again, bit for bit. Unless the plan binds it, what its maker
-    // says now holds.
-    const Participant* bound = c_.open ? c_.open->participant(id) : nullptr;
-    const bool free = report.ready && (!bound || bound->contribution != report.ready->contribution);
-    if (free && report.ready->step == c_.head) {
-        const bool says_lost = report.exchange && std::count(report.exchange->gone.begin(), report.exchange->gone.end(), id) > 0;
-        if (!says_lost) gone_.erase(report.ready->contribution);
-    }
+    made_again(id, report);
     if (!c_.open || !c_.open->is_member(id)) return;
     OpenPlan& open = *c_.open;
     if (report.ready && report.ready->step == c_.head) {
         // It froze another one since: it cannot give what the plan binds.
         const Participant* p = open.participant(id);
-        if (p && p->contribution != report.ready->contribution) gone_.insert(p->contribution);
+        if (p && p->contribution != report.ready->contribution) lose(*p);
     }
     if (report.exchange && report.exchange->plan == open.row.digest) {
         const ExchangeState& x = *report.exchange;
@@ -247,7 +240,7 @@ void StepMachine::report(const Node& node, const Report& report) {
         }
         time_exchange(id, report);
         for (const NodeId& maker : x.gone)
-            if (const Participant* p = open.participant(maker)) gone_.insert(p->contribution);
+            if (const Participant* p = open.participant(maker)) lose(*p);
         for (const StalledEdge& edge : x.stalled) {
             const Node* other = c_.find(edge.from);
             if (other && !c_.silent(*other) && edge.from != id) edges_[std::minmax(id, edge.from)] = c_.head;
@@ -260,6 +253,20 @@ void StepMachine::report(const Node& node, const Report& report) {
     mine->checked_vote.emplace(*report.prepared, valid);
     if (valid) open.voted.try_emplace(id, c_.now);
     else c_.note(true, "bad_vote", {{"peer", id.short_hex()}});
+}
+
+/// A process that lost its contribution may train it again, bit for bit. With no plan open, what its maker says now
+/// holds. While one is open its word counts once it was unsaid: until then it may not know yet what it lost.
+void StepMachine::made_again(const NodeId& maker, const Report& report) {
+    const bool ready = report.ready && report.ready->step == c_.head;
+    const bool says_lost = report.exchange && std::count(report.exchange->gone.begin(), report.exchange->gone.end(), maker) > 0;
+    for (auto at = gone_.begin(); at != gone_.end();) {
+        auto& [id, gone] = *at;
+        const bool said = ready && report.ready->contribution == id;
+        const bool again = gone.maker == maker && said && !says_lost && (gone.unsaid || !c_.open);
+        if (gone.maker == maker && !said) gone.unsaid = true;
+        at = again ? gone_.erase(at) : std::next(at);
+    }
 }
 
 void StepMachine::node_restarted(const NodeId& node) {

@@ -78,6 +78,8 @@ class StepMachine {
     /// Who of them is not here, for people.
     std::string silent_of(const std::vector<NodeId>& missing) const;
     bool member_gone() const;
+    void lose(const Participant& p) { gone_.try_emplace(p.contribution, Gone{p.node}); }
+    void made_again(const NodeId& maker, const Report& report);
     void replace(const std::string& reason, bool withdraw_if_impossible);
     void end_plan(PlanEnd end, const std::string& reason);
     void free_ended(const Plan& plan);
@@ -86,7 +88,11 @@ class StepMachine {
     bool lost_contribution(const Participant& p) const;
 
     Context& c_;
-    std::set<Digest> gone_;                 ///< contributions of the open step that nobody can give any more
+    struct Gone {
+        NodeId maker;
+        bool unsaid = false;  ///< it was heard since, and did not say READY with it
+    };
+    std::map<Digest, Gone> gone_;           ///< contributions of the open step that nobody can give any more
     std::map<NodeId, Step> excluded_;       ///< proven liars, and the step in which
     std::map<std::pair<NodeId, NodeId>, Step> edges_;  ///< bad ones (lower id first), and when last seen
     bool single_owner_ = false;             ///< after two roots for one plan

@@ -79,10 +79,9 @@ std::optional<ReadyState> StepMachine::ready() const {
         out.loss = frozen_->loss;
         return out;
     }
-    if (context_.orders.run_state != RunState::running || encode_op_ || trainer_.has_delta()) {
-        // A lost contribution cannot be bound again, but its node can still own and vote.
-        if (lost_at_ != log_.applied()) return std::nullopt;
-    } else {
+    // While the plan that binds a lost contribution stands, its node can still own and vote.
+    if (lost_at_ != log_.applied()) {
+        if (context_.orders.run_state != RunState::running || encode_op_ || trainer_.has_delta()) return std::nullopt;
         const bool idle = !trainer_.reported_training();
         const bool nothing = leases_.stock() == 0 && (leases_.nothing_to_be_had() || context_.orders.data_ended);
         const bool spectator =
@@ -98,13 +97,23 @@ void StepMachine::contribution_lost(const ObjectRef& object) {
     if (object.kind != ObjectKind::contribution || !exchange_.has_own(object.id)) return;
     exchange_.lose_own(object.id);
     if (!frozen_ || frozen_->id != object.id) return;
-    context_.note("the frozen contribution is damaged; its delta waits for the next step", true);
+    context_.note("the frozen contribution is damaged; its delta waits for another plan", true);
     lost_at_ = frozen_->step;
     frozen_.reset();
     round_over_ = true;
 }
 
+/// Once no plan in force binds what was lost, the coordinator knows of it, and what is frozen anew counts.
+void StepMachine::forget_loss() {
+    const auto& plan = context_.orders.plan;
+    const bool known = !plan || exchange_.follows(plan->digest);
+    const bool bound = plan && known && std::any_of(exchange_.plan().participants.begin(), exchange_.plan().participants.end(),
+                                                    [&](const Participant& p) { return p.node == context_.self(); });
+    if (known && !bound) lost_at_.reset();
+}
+
 void StepMachine::freeze_if_due() {
+    forget_loss();
     if (!round_over_ || frozen_ || encode_op_ || lost_at_ || reload_wanted_ || stopping_ || !at_head()) return;
     if (!trainer_.idle() || !trainer_.has_delta() || context_.now < disk_again_) return;
     // The plan in force binds what the process before froze: freezing again would replace that file.

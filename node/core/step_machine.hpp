@@ -119,6 +119,7 @@ class StepMachine {
     void drive_trainer();
     void load_trainer();
     void start_round();
+    void forget_loss();
     void freeze_if_due();
     void on_encoded(const Done& done);
     Millis save_interval() const;
@@ -152,7 +153,7 @@ class StepMachine {
     std::optional<OpId> encode_op_;
     bool encode_dropped_ = false;
     std::optional<Step> residual_tag_;
-    std::optional<Step> lost_at_;  ///< my contribution of this step is lost; its id is never bound again
+    std::optional<Step> lost_at_;  ///< my contribution of this step is lost, and a plan may still bind it
     Step base_;                    ///< of the oldest part of the delta
     bool reload_wanted_ = false;
     bool reset_optimizer_ = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "node/log/entry_file.hpp"
 #include "node/outer/outer_optimizer.hpp"
@@ -236,7 +237,7 @@ std::vector<PieceIndex> GatheredContribution::pieces() const {
     return out;
 }
 
-Result<ContributionPiece> GatheredContribution::read(PieceIndex piece) const {
+Result<ContributionPiece> GatheredContribution::read(PieceIndex piece) {
     Digest leaf;
     {
         std::lock_guard lock(mutex_);
@@ -245,10 +246,14 @@ Result<ContributionPiece> GatheredContribution::read(PieceIndex piece) const {
     }
     auto chunk = read_chunk(file_, form_, piece);
     if (!chunk) return fail(chunk.error());
-    if (merkle_leaf(*chunk) != leaf) return fail(damaged(file_, piece));
     auto proof = read_proof(piece);
-    if (!proof) return fail(proof.error());
-    return ContributionPiece{std::move(*chunk), std::move(*proof)};
+    if (!proof && is_disk_error(proof.error().code)) return fail(proof.error());
+    const bool whole = proof && merkle_leaf(*chunk) == leaf &&
+                       verify_merkle_proof(id_, leaf, piece.value, form_.grid.count(), *proof);
+    if (whole) return ContributionPiece{std::move(*chunk), std::move(*proof)};
+    std::lock_guard lock(mutex_);
+    if (std::exchange(rows_[piece.value].here, false)) --have_;
+    return fail(damaged(file_, piece));
 }
 
 }  // namespace skerry::node

@@ -103,7 +103,8 @@ class GatheredContribution {
     bool has(PieceIndex piece) const;
     std::uint32_t have() const;
     std::vector<PieceIndex> pieces() const;  ///< that are here, ascending
-    Result<ContributionPiece> read(PieceIndex piece) const;
+    /// digest_mismatch: it rotted, and is not here any longer.
+    Result<ContributionPiece> read(PieceIndex piece);
 
   private:
     struct Row {

@@ -250,6 +250,20 @@ TEST(RunStore, AForeignPieceWithoutProofIsRefusedAndABadChunkIsItsMakersWord) {
               Errc::not_finite);
 }
 
+TEST(RunStore, AForeignPieceThatRotsIsTakenAgain) {
+    StoreRun run(2);
+    Step k = run.head();
+    auto ready = run.contribute(k);
+    auto part = run.store(1).read_contribution(k, ready[1].contribution, PieceIndex{0});
+    auto gathered = *run.store(0).gather(k, ready[1].contribution);
+    ASSERT_TRUE(gathered->put(PieceIndex{0}, part->chunk, part->proof));
+    flip_byte(run.folder(0) / "contribution" / (std::to_string(k.value) + "." + ready[1].contribution.hex()), 300);
+    EXPECT_EQ(gathered->read(PieceIndex{0}).error().code, Errc::digest_mismatch);
+    EXPECT_FALSE(gathered->has(PieceIndex{0}));
+    ASSERT_TRUE(gathered->put(PieceIndex{0}, part->chunk, part->proof));
+    EXPECT_TRUE(gathered->read(PieceIndex{0}));
+}
+
 TEST(RunStore, NoDeltaWithNanIsFrozen) {
     StoreRun run(1);
     auto local = run.local_weights(0, Step{0});
