@@ -97,11 +97,18 @@ void draw_cause(Rng& rng, Moment moment, std::uint32_t nodes, Millis at, FaultPl
     plan.push_back(cause);
 }
 
+/// What passes quickly or comes seldom has more turns.
+constexpr Moment kTurns[] = {
+    Moment::deciding, Moment::hold,   Moment::paused,      Moment::behind,     Moment::exchange, Moment::deciding,
+    Moment::hold,     Moment::paused, Moment::behind,      Moment::work,       Moment::deciding, Moment::hold,
+    Moment::paused,   Moment::behind, Moment::plan_before, Moment::plan_after, Moment::decided,  Moment::deciding,
+    Moment::hold,     Moment::paused, Moment::behind,      Moment::prepared,   Moment::ready,    Moment::exchange,
+    Moment::work,     Moment::open,   Moment::collect};
+
 FaultPlan draw_directed(Rng& rng, std::uint64_t turn, std::uint32_t nodes, Millis begin, Millis end) {
-    constexpr auto kAll = static_cast<std::uint64_t>(Moment::count) - 1;
-    const auto moment = static_cast<Moment>(1 + turn % kAll);
+    const Moment moment = kTurns[turn % std::size(kTurns)];
     const bool caused = moment == Moment::hold || moment == Moment::paused;
-    std::uint64_t kind = turn / kAll * 7;
+    auto kind = static_cast<std::uint64_t>(rng.in(0, kFaultKinds - 1));
     FaultPlan plan;
     for (Millis at = begin; at < end; at += rng.ms(300, 1500), ++kind) {
         if (caused && (plan.empty() || rng.chance(0.25))) draw_cause(rng, moment, nodes, at, plan);

@@ -15,7 +15,7 @@ namespace {
 
 using Count = unsigned long long;
 
-constexpr std::uint64_t kSeedsInCi = 500;
+constexpr std::uint64_t kSeedsInCi = 1000;
 constexpr double kProbesNeeded = 0.90;
 constexpr std::uint64_t kProbeTimes = 10;
 
