@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -260,6 +261,12 @@ def flip_byte(path, at=None):
         file.write(bytes([byte[0] ^ 0x40]))
         file.flush()
         os.fsync(file.fileno())
+
+
+def sanitized():
+    """Are the programs built with a sanitizer? It keeps freed memory and fences every block: what a process holds says little then."""
+    cache = default_bin().parent / "CMakeCache.txt"
+    return cache.exists() and re.search(r"^SKERRY_SANITIZE:\w+=.", cache.read_text(), re.MULTILINE) is not None
 
 
 def rss_kib(pid, key="VmRSS"):
