@@ -5,12 +5,12 @@ import pathlib
 import time
 import unittest
 
-from harness import ROOT, ProcessTest, report
+from harness import PACE, ProcessTest, ROOT, report
 
 STEP_MS, LOCAL_STEPS = 200, 15  # a round takes three seconds
 SILENT_AFTER = 2.0
-GO_ON = 1.0   # beyond detection: another plan is in force, or the step is decided
-COMMIT = 2.0  # beyond detection
+GO_ON = 1.0 * PACE   # beyond detection: another plan is in force, or the step is decided
+COMMIT = 2.0 * PACE  # beyond detection
 
 
 def process_state(pid):
