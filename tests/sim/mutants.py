@@ -325,7 +325,7 @@ def build_mutant(build, commands, link, names, folder):
         command[command.index("-o") + 1] = str(out)
         source = next(i for i, a in enumerate(command) if a.endswith(name))
         command[source] = str(folder / name)
-        command.append("-g0")
+        command += ["-g0", "-O1"]
         subprocess.run(command, cwd=build, check=True)
         objects.append((pathlib.Path(name).name + ".o", str(out)))
     line = shlex.split(link)
