@@ -145,7 +145,7 @@ def simulated_runs():
 
 
 def mutants():
-    _, values = ctest(pattern="^sim_mutants$", patience=3000)
+    _, values = ctest(pattern="^sim_mutants$", patience=3700)
     return said(values, "no value was printed")
 
 

@@ -159,7 +159,8 @@ Result<ReducedAnswer> PieceFiles::reduce(const Digest& plan_digest, PieceIndex p
     if (answer.leaf.is_zero()) {  // it was there already
         auto kept = entry->read(piece);
         if (!kept) return fail(kept.error());
-        answer = {kept->leaf, kept->owner_signature};
+        answer.leaf = kept->leaf;
+        answer.signature = kept->owner_signature;
     }
     return answer;
 }

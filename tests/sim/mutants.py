@@ -357,21 +357,32 @@ def try_mutant(number, build, commands, link, seeds):
     folder.mkdir(parents=True, exist_ok=True)
     program = build_mutant(build, commands, link, mutate(edits, folder), folder)
     begun = time.monotonic()
-    run = subprocess.run([str(program), "--seeds", f"1..{seeds}", "--jobs", "1", "--no-shrink"], capture_output=True,
-                         text=True, errors="replace")
+    found = run_seeds(program, seeds, [])
+    if found and not any(f[0] in breaks.split() for f in found):  # others break first; does the named one at all?
+        found = run_seeds(program, seeds, ["--keep-going"]) or found
     took = time.monotonic() - begun
     program.unlink()
-    lines = [line for line in (run.stdout + run.stderr).splitlines() if line]
-    replay = next((line for line in lines if line.startswith("replay:")), "")
-    broken = next((line for line in lines if "ssertion" in line or line.startswith("seed ")), "")
-    by = "assertion" if "ssertion" in broken else (broken.split("s: ", 1)[1:] or [""])[0].split(":")[0]
-    found = run.returncode != 0 and bool(replay)
-    as_named = found and by in breaks.split()
-    verdict = "found " if as_named else "MISSED" if not found else "found by another invariant: "
+    named = [f for f in found if f[0] in breaks.split()]
+    verdict = "found " if named else "found by another invariant: " if found else "MISSED"
     text = f"mutant {number:>3} {verdict} {what} ({breaks}), {took:.0f} s"
-    if found:
-        text += f"\n             {broken[:150]}\n             {replay.replace('replay: ', '')}"
-    return as_named, text
+    for by, broken, replay in (named or found)[:1]:
+        text += f"\n             {broken[:150]}\n             {replay}"
+    return bool(named), text
+
+
+def run_seeds(program, seeds, options):
+    """What broke: (invariant, the line that says so, command that replays it), in order of seeds."""
+    run = subprocess.run([str(program), "--seeds", f"1..{seeds}", "--jobs", "1", "--no-shrink", *options], capture_output=True,
+                         text=True, errors="replace")
+    found = []
+    broken = ""
+    for line in run.stdout.splitlines():
+        if re.match(r"seed \d+, ", line):
+            broken = line
+        elif line.startswith("replay: ") and broken:
+            by = "assertion" if "assertion" in broken else (broken.split("s: ", 1)[1:] or [""])[0].split(":")[0]
+            found.append((by, broken, line.removeprefix("replay: ")))
+    return found
 
 
 def main():
