@@ -56,7 +56,7 @@ struct NodeImage {
     std::vector<SignedDecision> decisions;   ///< of steps 0, 1, ..., consecutive
     std::vector<Step> entries;               ///< present and complete, ascending
     std::vector<StateDigest> snapshots;      ///< complete, ascending
-    std::optional<StateDigest> state;        ///< what the working copy says that it is; loading it checks that
+    std::optional<Step> state;               ///< what the working copy says that it is; loading it checks that
     std::vector<PreparedImage> prepared;
     std::vector<ContributionImage> contributions;
     std::vector<ProgressImage> progress;     ///< newest last

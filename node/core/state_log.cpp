@@ -15,7 +15,7 @@ bool refused(const Done& done) {
 void StateLog::begin(const NodeImage& image) {
     entries_.insert(image.entries.begin(), image.entries.end());
     for (const StateDigest& snapshot : image.snapshots) snapshots_[snapshot.step] = snapshot.value;
-    if (image.state) marked_ = image.state->step;
+    if (image.state) marked_ = *image.state;
     records_ = chain_.known();
     applied_ = newest_start();
 }

@@ -36,6 +36,8 @@ class DiskFile {
     virtual int map(std::uint64_t bytes, std::span<std::uint8_t>& out) = 0;
     /// Exclusive, until the object dies. EWOULDBLOCK: somebody else has it.
     virtual int lock() = 0;
+    /// The file itself, in this run of the machine: another one after a power cut, and for a copy. Empty: not known.
+    virtual std::string identity() const { return {}; }
     /// For those who pass it to another process; negative where there is none.
     virtual int descriptor() const { return -1; }
 };

@@ -115,6 +115,13 @@ Result<ResultPiece> EntryReader::read(PieceIndex piece) const {
                       signatures_[piece.value]);
 }
 
+Result<void> EntryReader::check_length() const {
+    auto bytes = file_.size();
+    if (!bytes) return fail(bytes.error());
+    if (*bytes < layout_.total) return fail(Errc::digest_mismatch, file_.path().string() + " is torn");
+    return {};
+}
+
 Result<void> EntryReader::verify() const {
     for (std::uint32_t p = 0; p < grid_.count(); ++p) {
         auto piece = read(PieceIndex{p});

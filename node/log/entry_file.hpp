@@ -56,6 +56,8 @@ class EntryReader {
     const Digest& root() const { return root_; }
     /// errors  not_found: no such piece; digest_mismatch: damaged.
     Result<ResultPiece> read(PieceIndex piece) const;
+    /// digest_mismatch: the file ends early.
+    Result<void> check_length() const;
     /// Reads and hashes all pieces.
     Result<void> verify() const;
 

@@ -38,6 +38,7 @@ class File {
     Result<void> sync();
     /// Negative where there is none.
     int descriptor() const { return file_->descriptor(); }
+    std::string identity() const { return file_->identity(); }
     const DiskPath& path() const { return path_; }
     /// After a rename, so that messages name the right file.
     void set_path(DiskPath path) { path_ = std::move(path); }
@@ -59,6 +60,7 @@ class MappedFile {
     /// is an error here, not a SIGBUS later. A file of another size is made anew.
     static Result<MappedFile> open(const DiskPath& path, std::uint64_t bytes);
     std::span<std::uint8_t> bytes() const { return bytes_; }
+    std::string identity() const { return file_.identity(); }
 
   private:
     File file_;

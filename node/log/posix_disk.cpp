@@ -16,6 +16,19 @@ namespace {
 
 int outcome(int code) { return code == 0 ? 0 : errno; }
 
+/// The kernel draws it at each start.
+const std::string& boot_id() {
+    static const std::string id = [] {
+        char text[64] = {};
+        int descriptor = ::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+        if (descriptor < 0) return std::string();
+        ssize_t n = ::read(descriptor, text, sizeof text);
+        ::close(descriptor);
+        return std::string(text, n > 0 ? static_cast<std::size_t>(n) : 0);
+    }();
+    return id;
+}
+
 class PosixFile final : public DiskFile {
   public:
     explicit PosixFile(int descriptor) : descriptor_(descriptor) {}
@@ -57,6 +70,12 @@ class PosixFile final : public DiskFile {
     }
     int lock() override { return outcome(::flock(descriptor_, LOCK_EX | LOCK_NB)); }
     int descriptor() const override { return descriptor_; }
+    std::string identity() const override {
+        struct stat info {};
+        const std::string& boot = boot_id();
+        if (boot.empty() || ::fstat(descriptor_, &info) != 0) return {};
+        return boot + " " + std::to_string(info.st_dev) + " " + std::to_string(info.st_ino);
+    }
 
   private:
     int descriptor_;

@@ -59,6 +59,9 @@ Result<void> RunStore::open_files(const Bytes* data_manifest) {
     auto state = StateFiles::open(folder_ / "state", grid_);
     if (!state) return fail(state.error());
     state_ = std::move(*state);
+    auto record = ApplyRecord::open(folder_ / "state" / "applying", state_.identity(), grid_.piece_elements);
+    if (!record) return fail(record.error());
+    record_ = std::move(*record);
     auto decisions = DecisionLog::open(folder_ / "decisions", first_, chain_start(run_digest_));
     if (!decisions) return fail(decisions.error());
     decisions_ = std::move(*decisions);
@@ -69,6 +72,7 @@ Result<void> RunStore::open_files(const Bytes* data_manifest) {
     if (done) done = find_prepared();
     if (done) done = find_snapshots();
     if (done) done = find_contributions();
+    if (done) finish_apply();
     return done;
 }
 
@@ -235,13 +239,22 @@ void RunStore::set_entry_aside(Step k) {
 }
 
 Result<void> RunStore::verify_entry(Step k) {
+    auto verified = check_entry(k);
+    if (!verified) return verified;
     auto reader = open_entry(k);
-    Result<void> verified;
     if (reader) verified = (*reader)->verify();
-    if (reader && verified) return {};
-    Error error = reader ? verified.error() : reader.error();
-    if (error.code == Errc::digest_mismatch || error.code == Errc::malformed) set_entry_aside(k);
-    return fail(std::move(error));
+    return sound_entry(k, reader ? std::move(verified) : fail(reader.error()));
+}
+
+Result<void> RunStore::check_entry(Step k) {
+    auto reader = open_entry(k);
+    return sound_entry(k, reader ? (*reader)->check_length() : fail(reader.error()));
+}
+
+Result<void> RunStore::sound_entry(Step k, Result<void> found) {
+    const bool damaged = !found && (found.error().code == Errc::digest_mismatch || found.error().code == Errc::malformed);
+    if (damaged) set_entry_aside(k);
+    return found;
 }
 
 }  // namespace skerry::node

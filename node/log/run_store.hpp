@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "node/compress/codec.hpp"
+#include "node/log/apply_record.hpp"
 #include "node/log/contribution_file.hpp"
 #include "node/log/decision_log.hpp"
 #include "node/log/entry_file.hpp"
@@ -45,8 +46,9 @@ struct MissingParts {
 
 /// Owns the folder (locked against a second process) and everything in it but the identity.
 ///
-///   state/{theta,m,mark}            working copies, mapped; trusted only under a mark whose digest
-///   matches decisions                       every signed decision, appended entries/<k> log
+///   state/{theta,m,mark,applying}   working copies, mapped; trusted only under a mark whose digest
+///   matches, or by the record of this run of the machine
+///   decisions                       every signed decision, appended entries/<k> log
 ///   entries;  prepared/<k>.<term>.<attempt>  the same, undecided snapshots/<k>/{theta,m,manifest}
 ///   contribution/{own,<id>}  of the open step manifest, seen, leases, progress/             see
 ///   node_files.hpp
@@ -63,7 +65,8 @@ struct MissingParts {
 class RunStore {
   public:
     /// Opens the folder, or makes it. Cuts a torn tail off `decisions`, finishes a rename that a
-    /// crash interrupted, removes temporary files. Does not touch the state yet: see load_state.
+    /// crash interrupted, and an apply that a kill did, removes temporary files. Else it does not touch
+    /// the state yet: see load_state.
     /// A new folder gets the manifest, behind the data manifest if that is given; damaged ones are
     /// written anew. errors  bad_state: another process has the folder, or it belongs to another
     /// run.
@@ -94,7 +97,7 @@ class RunStore {
     ///         damaged entry, which is set aside, so missing_for names it next time.
     Result<void> load_state(Step target);
     /// What the mapped files of an earlier process say that they are; load_state of that step checks it.
-    std::optional<StateDigest> marked_state() const;
+    std::optional<Step> marked_state() const;
     /// What load_state(target) would need: entries are judged by presence, not read.
     MissingParts missing_for(Step target) const;
 
@@ -126,6 +129,8 @@ class RunStore {
     bool has_entry(Step k) const;
     /// Reads and verifies the whole entry. A damaged one is set aside: digest_mismatch.
     Result<void> verify_entry(Step k);
+    /// Its length and all but its chunks, which are verified whenever they are read. Damaged: set aside.
+    Result<void> check_entry(Step k);
     std::optional<Step> oldest_entry() const;
     std::vector<Step> entries() const;  ///< ascending
 
@@ -231,10 +236,12 @@ class RunStore {
     Result<std::shared_ptr<const EntryReader>> cached_reader(const DiskPath& path) const;
     void forget_reader(const DiskPath& path) const;
     void set_entry_aside(Step k);
+    Result<void> sound_entry(Step k, Result<void> found);
     void set_snapshot_aside(Step k);
     void remove_prepared(Step step, const Digest* keep_plan);
 
     Route route_to(Step target) const;
+    void finish_apply();
     Result<void> trust_mark();
     Result<void> start_from(const Route& route);
     Result<void> apply_row(const DecisionRow& row);
@@ -255,6 +262,7 @@ class RunStore {
     NodeFiles files_;
     FolderLock lock_;
     StateFiles state_;
+    ApplyRecord record_;  ///< of state_
 
     /// Guards everything below: bookkeeping that the disk and codec threads share. Held for
     /// moments, but for the fsync of a decision record. The bytes themselves are read and written

@@ -69,19 +69,42 @@ RunStore::Route RunStore::route_to(Step target) const {
 
 MissingParts RunStore::missing_for(Step target) const { return route_to(target).missing; }
 
-std::optional<StateDigest> RunStore::marked_state() const {
-    auto mark = state_.mark();
-    if (!mark) return std::nullopt;
-    return StateDigest{mark->step, digest_of(mark->roots)};
+std::optional<Step> RunStore::marked_state() const {
+    if (auto mark = state_.mark()) return mark->step;
+    auto record = record_.found();
+    return record && record->whole ? std::optional(record->step) : std::nullopt;
 }
 
-/// After a restart: the mapped files count only if they give the digest that the mark names.
+/// A kill came in the middle of an apply: goes on with it. Where that cannot be, a replay does.
+void RunStore::finish_apply() {
+    auto begun = record_.found();
+    if (!begun || begun->whole) return;
+    auto decided = row(begun->step);
+    Result<std::shared_ptr<const EntryReader>> entry = fail(Errc::not_found, "not decided here");
+    if (decided && decided->kind == EntryKind::commit) entry = open_entry(begun->step);
+    Result<void> applied = entry ? (*entry)->verify() : fail(entry.error());
+    if (applied) applied = apply_entry(**entry, {grid_, codec_, layout_id_, begun->step}, decided->outer, state_, &record_);
+    if (applied) return record_.set_whole(begun->step.next(), decided->tokens_after);
+    log_warn("log.apply_not_finished", {{"step", std::to_string(begun->step.value)}, {"why", applied.error().detail}});
+    record_.forget();
+}
+
+/// After a restart: the mapped files count only if they give the digest that the mark names, or if no power cut can have
+/// come between them and what is recorded of them.
 Result<void> RunStore::trust_mark() {
     if (state_step()) return {};
     auto mark = state_.mark();
+    auto record = record_.found();
+    if (!mark && record && record->whole) {
+        Lock lock(mutex_);
+        state_step_ = record->step;
+        tokens_ = record->tokens;
+        last_digest_.reset();
+    }
     if (!mark) return {};
     if (state_.leaves().roots(mark->roots.tokens) != mark->roots) {
         log_warn("log.state_not_trusted", {{"step", std::to_string(mark->step.value)}});
+        record_.forget();
         return state_.clear_mark();
     }
     Lock lock(mutex_);
@@ -97,6 +120,7 @@ Result<void> RunStore::start_from(const Route& route) {
         Lock lock(mutex_);
         state_step_.reset();
     }
+    record_.forget();
     auto cleared = state_.clear_mark();
     if (!cleared) return cleared;
     std::uint64_t tokens = 0;
@@ -114,6 +138,7 @@ Result<void> RunStore::start_from(const Route& route) {
         }
         tokens = snapshot->info().roots.tokens;
     }
+    record_.set_whole(route.base, tokens);
     Lock lock(mutex_);
     state_step_ = route.base;
     tokens_ = tokens;
@@ -140,6 +165,7 @@ Result<void> RunStore::load_state(Step target) {
             if (!applied) return applied;
         }
         // A route that ends in a rollback ends at an older number with the content of the target.
+        if (state_step() != target) record_.set_whole(target, tokens());
         Lock lock(mutex_);
         if (state_step_ != target) last_digest_.reset();
         state_step_ = target;
@@ -180,9 +206,14 @@ Result<void> RunStore::apply_row(const DecisionRow& decided) {
         last_digest_.reset();
     }
     if (entry) {
-        auto applied = apply_entry(*entry, {grid_, codec_, layout_id_, k}, decided.outer, state_);
-        if (!applied) return fail(Errc::internal, "the state is lost: " + applied.error().detail);
+        record_.begin(k, tokens());
+        auto applied = apply_entry(*entry, {grid_, codec_, layout_id_, k}, decided.outer, state_, &record_);
+        if (!applied) {
+            record_.forget();
+            return fail(Errc::internal, "the state is lost: " + applied.error().detail);
+        }
     }
+    record_.set_whole(k.next(), decided.tokens_after);
     Lock lock(mutex_);
     state_step_ = k.next();
     tokens_ = decided.tokens_after;

@@ -71,6 +71,12 @@ Result<StateFiles> StateFiles::open(const DiskPath& folder, const PieceGrid& gri
 std::span<float> StateFiles::theta() const { return as_floats(theta_.bytes()); }
 std::span<float> StateFiles::momentum() const { return as_floats(momentum_.bytes()); }
 
+std::string StateFiles::identity() const {
+    const std::string theta = theta_.identity();
+    const std::string momentum = momentum_.identity();
+    return theta.empty() || momentum.empty() ? std::string() : theta + " " + momentum;
+}
+
 StateLeaves StateFiles::leaves() const {
     StateLeaves out;
     out.theta.reserve(grid_.count());

@@ -48,6 +48,8 @@ class StateFiles {
     std::span<float> momentum() const;  ///< [P] float32
     int theta_descriptor() const { return theta_descriptor_.descriptor(); }
 
+    /// Of both files, in this run of the machine; empty: not known.
+    std::string identity() const;
     /// Reads everything once.
     StateLeaves leaves() const;
 

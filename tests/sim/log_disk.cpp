@@ -54,6 +54,7 @@ class LogDisk::OpenFile final : public node::DiskFile {
         out = mapped_;
         return to_errno(read);
     }
+    std::string identity() const override { return "power " + std::to_string(owner_.disk_.power_cuts()); }
     int lock() override {
         locked_ = owner_.locked_.insert(file_.identity()).second;
         return locked_ ? 0 : EWOULDBLOCK;

@@ -466,6 +466,7 @@ std::uint64_t VirtualDisk::bytes_under(std::string_view path) const {
 void VirtualDisk::end_process() { new_life(); }
 
 void VirtualDisk::crash(Rng& rng) {
+    ++power_cuts_;
     const Mood mood = draw_mood(rng);
     // Names first, from the root down; then the content of what has a name.
     std::vector<std::shared_ptr<Node>> folders{root_};

@@ -93,6 +93,7 @@ class VirtualDisk {
     void end_process();
     /// Power fails and comes back. The process has ended.
     void crash(Rng& rng);
+    std::uint64_t power_cuts() const { return power_cuts_; }
     /// Sectors that a failed sync left are read back from the medium, or not: what memory pressure does.
     void drop_caches(Rng& rng);
 
@@ -134,6 +135,7 @@ class VirtualDisk {
     DiskModel model_;
     std::shared_ptr<Node> root_;
     std::uint64_t life_ = 1;
+    std::uint64_t power_cuts_ = 0;
     std::uint64_t operations_ = 0;
     std::uint64_t spaces_ = 0;
     std::uint64_t syncs_ = 0;

@@ -36,7 +36,7 @@ struct StateLogTest : ::testing::Test {
             EXPECT_EQ(chain.learn({{to_bytes(decision), {}}, {}}), Chain::Learned::appended);
             image.entries.push_back(Step{k});
         }
-        image.state = StateDigest{Step{3}, numbered<Digest>(9)};
+        image.state = Step{3};
     }
     LoadState load() {
         log.load();
@@ -82,11 +82,11 @@ TEST_F(StateLogTest, AGapBelowItIsFilledFirst) {
 }
 
 TEST_F(StateLogTest, OfAnEarlierHistoryOrOlderThanASnapshotItIsOfNoUse) {
-    image.state->step = Step{4};
+    image.state = Step{4};
     log.begin(image);
     EXPECT_EQ(load().step, Step{0});
     StateLog other{bench.context, chain};
-    image.state->step = Step{2};
+    image.state = Step{2};
     image.snapshots = {{Step{3}, numbered<Digest>(8)}};
     other.begin(image);
     other.load();

@@ -15,6 +15,11 @@ namespace {
 using test::flip_byte;
 using test::StoreRun;
 
+/// Nothing says any more what the working copies of node 0 are.
+void forget_state(const StoreRun& run) {
+    for (const char* name : {"mark", "applying"}) fs::remove(run.folder(0) / "state" / name);
+}
+
 TEST(RunStore, ThreeNodesAgreeOnEveryDigest) {
     for (CodecId codec : {CodecId::f32, CodecId::a8}) {
         StoreRun run(3, test::small_manifest(codec));
@@ -79,7 +84,7 @@ TEST(RunStore, AStateWithoutAMarkOrWithAnotherDigestIsReplayed) {
     run.run_step();
     Digest digest = run.run_step();
     run.close(0);
-    fs::remove(run.folder(0) / "state" / "mark");
+    forget_state(run);
     ASSERT_TRUE(run.reopen(0));
     ASSERT_TRUE(run.store(0).load_state(Step{2}));
     EXPECT_EQ(*run.store(0).digest_state(), digest);
@@ -99,7 +104,7 @@ TEST(RunStore, ReplayStartsAtASnapshotAndSkipsADamagedOne) {
     ASSERT_TRUE(run.store(0).write_snapshot());
     Digest digest = run.run_step();
     run.close(0);
-    fs::remove(run.folder(0) / "state" / "mark");
+    forget_state(run);
     fs::remove(run.folder(0) / "entries" / "0");
     flip_byte(run.folder(0) / "snapshots" / "2" / "m", 100);
     ASSERT_TRUE(run.reopen(0));
@@ -344,7 +349,7 @@ TEST(RunStore, ARollbackIsTheOlderStateUnderANewNumber) {
     EXPECT_EQ(*run.store(0).digest_state(), first);
     Digest after = run.run_step();
     run.close(0);
-    fs::remove(run.folder(0) / "state" / "mark");
+    forget_state(run);
     ASSERT_TRUE(run.reopen(0));
     ASSERT_TRUE(run.store(0).load_state(Step{5}));
     EXPECT_EQ(*run.store(0).digest_state(), after);
@@ -368,7 +373,7 @@ TEST(RunStore, PruningKeepsTheDiskWithinItsQuotaAndTheStateReachable) {
     }
     Digest digest = *run.store(0).digest_state();
     run.close(0);
-    fs::remove(run.folder(0) / "state" / "mark");
+    forget_state(run);
     ASSERT_TRUE(run.reopen(0));
     ASSERT_TRUE(run.store(0).load_state(Step{40}));
     EXPECT_EQ(*run.store(0).digest_state(), digest);
