@@ -15,6 +15,7 @@
 #include "coordinator/admin/metrics_page.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/base/run_on.hpp"
+#include "protocol/base/thread_name.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/observe/process_metrics.hpp"
 
@@ -32,7 +33,10 @@ CoordinatorApp::CoordinatorApp(RunOptions options)
     : options_(std::move(options)),
       places_{std::filesystem::absolute(options_.dir)},
       store_(io_.get_executor()),
-      ended_(io_) {}
+      ended_(io_) {
+    name_thread(files_, "files");
+    name_thread(watch_, "watch");
+}
 
 CoordinatorApp::~CoordinatorApp() {
     files_.join();

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "protocol/base/run_on.hpp"
+#include "protocol/base/thread_name.hpp"
 
 namespace skerry::coordinator {
 
@@ -15,7 +16,7 @@ namespace skerry::coordinator {
 /// until then. Calls come from the io thread.
 class StoreThread {
   public:
-    explicit StoreThread(asio::any_io_executor io) : io_(std::move(io)), pool_(1) {}
+    explicit StoreThread(asio::any_io_executor io) : io_(std::move(io)), pool_(1) { name_thread(pool_, "store"); }
     /// Runs what is queued, then ends the thread.
     ~StoreThread() { pool_.join(); }
 

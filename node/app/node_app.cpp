@@ -11,6 +11,7 @@
 #include "node/metrics/node_metrics.hpp"
 #include "protocol/base/failpoint.hpp"
 #include "protocol/base/log.hpp"
+#include "protocol/base/thread_name.hpp"
 #include "protocol/base/run_on.hpp"
 #include "protocol/config/address.hpp"
 #include "protocol/config/files.hpp"
@@ -40,7 +41,11 @@ NodeApp::NodeApp(NodeOptions options)
       children_(io_.get_executor()),
       boot_(random_fixed<BootId>()),
       curve_(make_curve_keys()),
-      timer_(io_) {}
+      timer_(io_) {
+    name_thread(disk_, "disk");
+    name_thread(codec_, "codec-0");
+    name_thread(watch_, "watch");
+}
 
 NodeApp::~NodeApp() {
     disk_.join();
