@@ -115,9 +115,7 @@ Task<Result<void>> TrainerHost::bring_up() {
     if (*elements != store_->manifest().elements)
         co_return fail(Errc::bad_shape, "trainer counts " + std::to_string(*elements) + " weights, the run " +
                                             std::to_string(store_->manifest().elements));
-    auto shown = co_await trainer->show_theta(store_->theta_descriptor(), *elements);
-    if (!shown) co_return fail(shown.error());
-    co_return co_await trainer->load(false);
+    co_return co_await trainer->show_theta(store_->theta_descriptor(), *elements);
 }
 
 Task<> TrainerHost::watch(std::uint64_t generation) {
@@ -215,8 +213,8 @@ Task<> TrainerHost::carry_out(TrainerAction action) {
         if (!frozen) log_warn("trainer.freeze", {{"error", frozen.error().detail}});
         co_return;
     } else if (auto* save = std::get_if<SaveProgress>(&action)) {
-        op = save->op;
-        result = co_await act(std::move(*save));
+        co_await begin_save(std::move(*save));
+        co_return;
     } else if (auto* restore = std::get_if<RestoreProgress>(&action)) {
         op = restore->op;
         result = co_await act(*restore);
@@ -287,20 +285,34 @@ Task<> TrainerHost::begin_round(TrainerTrain action) {
     finish(action.op, fail(begun.error()));
 }
 
-Task<Result<Answer>> TrainerHost::act(SaveProgress action) {
+// Only the copying holds up what is queued behind it.
+Task<> TrainerHost::begin_save(SaveProgress action) {
     auto trainer = trainer_;
-    auto store = store_;
-    ProgressFiles files(store->folder());
+    ProgressFiles files(store_->folder());
     auto void_slot = [files, slot = action.slot]() mutable { return files.void_slot(slot); };
+    Result<SaveBegun> begun = fail(Errc::trainer_failed, "");
     auto voided = co_await run_on(parts_.disk, std::move(void_slot));
-    if (!voided) co_return fail(voided.error());
-    auto saved = co_await trainer->save(files.trainer_file(action.slot).string(), "");
-    if (!saved) co_return fail(saved.error());
-    TrainedSoFar delta = to_core(*saved);
-    auto commit = [files, action, delta]() mutable { return files.commit(action.slot, action.note, delta); };
-    auto kept = co_await run_on(parts_.disk, std::move(commit));
-    if (!kept) co_return fail(kept.error());
-    co_return Answer{ProgressAnswer{action.note, delta}};
+    if (voided) begun = co_await trainer->save(files.trainer_file(action.slot).string(), "");
+    if (!voided || !begun) {
+        finish(action.op, fail(voided ? begun.error() : voided.error()));
+        co_return;
+    }
+    parts_.report(SaveFixed{action.op});
+    if (begun->written) co_await end_save(std::move(trainer), std::move(action), *begun);
+    else children_.spawn(end_save(std::move(trainer), std::move(action), *begun));
+}
+
+Task<> TrainerHost::end_save(std::shared_ptr<ChildProcess> trainer, SaveProgress action, SaveBegun begun) {
+    Result<void> kept;
+    if (!begun.written) kept = co_await trainer->written();
+    TrainedSoFar delta = to_core(begun.delta);
+    if (kept) {
+        ProgressFiles files(store_->folder());
+        auto commit = [files, action, delta]() mutable { return files.commit(action.slot, action.note, delta); };
+        kept = co_await run_on(parts_.disk, std::move(commit));
+    }
+    if (kept) finish(action.op, Answer{ProgressAnswer{action.note, delta, begun.stall}});
+    else finish(action.op, fail(kept.error()));
 }
 
 Task<Result<Answer>> TrainerHost::act(RestoreProgress action) {
@@ -311,7 +323,7 @@ Task<Result<Answer>> TrainerHost::act(RestoreProgress action) {
     if (!image) co_return fail(image.error());
     auto restored = co_await trainer->restore(files.trainer_file(action.slot).string());
     if (!restored) co_return fail(restored.error());
-    co_return Answer{ProgressAnswer{image->note, to_core(restored->delta)}};
+    co_return Answer{ProgressAnswer{image->note, to_core(restored->delta), std::nullopt}};
 }
 
 Task<Result<Answer>> TrainerHost::act(Evaluate) {

@@ -61,12 +61,13 @@ class TrainerHost {
 
     Task<Result<Answer>> act(TrainerLoad action);
     Task<Result<Answer>> act(TrainerFeed action);
-    Task<Result<Answer>> act(SaveProgress action);
     Task<Result<Answer>> act(RestoreProgress action);
     Task<Result<Answer>> act(Evaluate action);
     Task<Result<Answer>> act(Encode action);
     Task<Result<Answer>> act(Apply action);
     Task<> begin_round(TrainerTrain action);
+    Task<> begin_save(SaveProgress action);
+    Task<> end_save(std::shared_ptr<ChildProcess> trainer, SaveProgress action, SaveBegun begun);
     Task<Result<void>> register_shard(std::uint32_t file);
 
     void finish(OpId op, Result<Answer> result);

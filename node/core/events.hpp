@@ -88,6 +88,7 @@ struct RoundAnswer {
 struct ProgressAnswer {
     ProgressNote note;
     TrainedSoFar delta;
+    std::optional<Millis> stall{};  ///< a save: so long training stood still for it, if known
 };
 struct EvaluatedAnswer {
     double loss = 0;  ///< nats per token on held-out data
@@ -150,6 +151,10 @@ struct TrainerAlive {
     double tokens_per_s = 0;
     double last_loss = 0;
 };
+/// What SaveProgress saves is fixed, only its writing goes on: theta and the delta may change. Its Done follows.
+struct SaveFixed {
+    OpId op;
+};
 
 /// The person in front of the machine.
 struct UserPause {};
@@ -173,6 +178,6 @@ struct Traffic {
 struct Tick {};
 
 using Event = std::variant<Tick, SessionUp, SessionDown, ControlIn, PeerUp, PeerDown, PeerIn, DataIn, PeerProgress, Done,
-                           TrainerGone, TrainerAlive, UserPause, UserResume, UserLeave, UserStop, DiskState, Traffic>;
+                           TrainerGone, TrainerAlive, SaveFixed, UserPause, UserResume, UserLeave, UserStop, DiskState, Traffic>;
 
 }  // namespace skerry::node

@@ -165,7 +165,9 @@ bool StepMachine::may_train() const {
 
 bool StepMachine::wants_trainer() const {
     if (!context_.config.train || stopping_ || left_ || leaving_ == LeaveWhen::now) return false;
-    if (trainer_.state() == TrainerSupervision::State::off) return may_train() && leases_.stock() > 0;
+    // With work that was saved it is up by the time the coordinator has been heard.
+    const bool resumes = !context_.heard_orders && !progress_.empty();
+    if (trainer_.state() == TrainerSupervision::State::off) return resumes || (may_train() && leases_.stock() > 0);
     if (context_.orders.run_state == RunState::stopped)
         return frozen_ || trainer_.has_delta() || evaluation_due() ||
                trainer_.state() == TrainerSupervision::State::evaluating;
@@ -266,10 +268,16 @@ void StepMachine::start_round() {
     order.participants = std::max<std::uint32_t>(1, context_.orders.planned_participants);
     order.first_step = round_steps_;
     order.max_steps = steps_left;
-    if (round_ends_ != Mono::max() && !timed_out) order.deadline = round_ends_ - context_.now;
-    else if (manifest.round_ms > 0) order.deadline = Millis(manifest.round_ms);
+    if (manifest.round_ms > 0) order.deadline = training_time();
     steps_before_ = trainer_.delta().steps;
     trainer_.train(std::move(order));
+}
+
+/// The rest of the round. Who has nothing yet and comes late, or applies for most of the round, trains for a quarter of
+/// one: what misses this plan is carried into the next.
+Millis StepMachine::training_time() const {
+    const Millis rest = std::max(Millis(0), round_ends_ - context_.now);
+    return trainer_.delta().sequences > 0 ? rest : std::max(rest, Millis(context_.manifest->round_ms) / 4);
 }
 
 void StepMachine::on_trainer(TrainerSupervision::Outcome outcome) {
@@ -308,8 +316,9 @@ void StepMachine::on_trainer(TrainerSupervision::Outcome outcome) {
             trainer_.worked(false);
             restored_slot_.reset();
             restored_deaths_ = 0;
-            // It waits for the inner step under way, which is no cost.
-            save_took_ = std::max(Millis(0), context_.now - saved_at_ - trainer_.alive().median_step);
+            save_took_ = context_.now - saved_at_;
+            // If it does not say: it waits for the inner step under way, which is no cost.
+            save_stall_ = trainer_.save_stall().value_or(std::max(Millis(0), save_took_ - trainer_.alive().median_step));
             saving_->delta = trainer_.saved_delta();
             std::erase_if(progress_, [&](const ProgressImage& image) { return image.slot == saving_->slot; });
             progress_.push_back(*saving_);
@@ -357,8 +366,8 @@ ProgressNote StepMachine::progress_note() const {
     return note;
 }
 
-/// A kill may cost so much: what is configured, or a tenth of a round where that is shorter and saving so often takes
-/// no more than a fiftieth of the time.
+/// A kill may cost so much: what is configured, or a tenth of a round where that is shorter, saving so often takes no
+/// more than a fiftieth of the time for training, and the disk rests as long as it writes.
 Millis StepMachine::save_interval() const {
     const Manifest& manifest = *context_.manifest;
     Millis round(manifest.round_ms);
@@ -366,7 +375,7 @@ Millis StepMachine::save_interval() const {
     if (steps > Millis(0)) round = round > Millis(0) ? std::min(round, steps) : steps;
     Millis every = context_.config.progress_every;
     if (round > Millis(0)) every = std::min(every, std::max(context_.config.progress_least, round / 10));
-    return std::min(std::max(every, 50 * save_took_), context_.config.progress_every);
+    return std::min(std::max({every, 50 * save_stall_, 2 * save_took_}), context_.config.progress_every);
 }
 
 std::optional<Mono> StepMachine::save_due() const {
@@ -414,7 +423,7 @@ void StepMachine::finish_stop() {
         exited_ = true;
         return;
     }
-    if (!stopping_ || !trainer_.quiet() || encode_op_) return;
+    if (!stopping_ || !trainer_.quiet() || trainer_.saving() || encode_op_) return;
     const bool worth = trainer_.has_delta() && trainer_.idle() && !reload_wanted_;
     if (worth && !(saving_ && saving_->delta == trainer_.delta())) {
         const bool saved = !progress_.empty() && progress_.back().delta == trainer_.delta();

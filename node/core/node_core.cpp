@@ -272,6 +272,7 @@ struct NodeCore::Parts {
                            machine.on_trainer_gone();
                        },
                        [&](const TrainerAlive& e) { trainer.on_alive(e); },
+                       [&](const SaveFixed& e) { trainer.on_save_fixed(e.op); },
                        [&](const UserPause&) { machine.pause(true); },
                        [&](const UserResume&) { machine.pause(false); },
                        [&](const UserLeave& e) { machine.leave(e.when); },

@@ -339,7 +339,11 @@ void StepMachine::after_apply() {
     digest_done_ = log_.digest_of(log_.applied()).has_value();
     leases_settled_ = false;
     round_ends_ = Mono::max();
-    if (context_.manifest->round_ms > 0) round_ends_ = context_.now + Millis(context_.manifest->round_ms);
+    if (context_.manifest->round_ms == 0) return;
+    // The coordinator's clock began at the decision: who applies late ends with the others all the same.
+    const bool told = context_.heard_orders && context_.orders.head == log_.applied();
+    round_ends_ = told ? context_.orders_at + Millis(context_.orders.round_remaining_ms)
+                       : context_.now + Millis(context_.manifest->round_ms);
 }
 
 void StepMachine::keep_house() {

@@ -120,6 +120,7 @@ class StepMachine {
     void load_trainer();
     void start_round();
     void forget_loss();
+    Millis training_time() const;
     void freeze_if_due();
     void on_encoded(const Done& done);
     Millis save_interval() const;
@@ -169,7 +170,8 @@ class StepMachine {
     std::uint64_t last_round_sequences_ = 0;
     Mono round_ends_ = Mono::max();
     Mono saved_at_ = Mono::min();     ///< the newest save of the delta, or its beginning
-    Millis save_took_{0};
+    Millis save_took_{0};             ///< until it was on disk
+    Millis save_stall_{0};            ///< so long training stood still for it
 
     bool leases_settled_ = false;
     Mono decisions_again_ = Mono::min();

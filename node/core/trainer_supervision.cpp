@@ -23,7 +23,7 @@ void TrainerSupervision::want(bool wanted) {
         if (state_ != State::backoff) context_.emit(KillTrainer{"not needed"});
         state_ = State::off;
         op_.reset();
-        saving_.reset();
+        end_save();
         delta_ = {};
         return;
     }
@@ -69,7 +69,13 @@ void TrainerSupervision::evaluate(Step step) {
 
 void TrainerSupervision::save(std::uint32_t slot, ProgressNote note) {
     saving_ = context_.new_op();
+    copying_ = true;
     context_.emit(SaveProgress{*saving_, slot, std::move(note)});
+}
+
+void TrainerSupervision::end_save() {
+    saving_.reset();
+    copying_ = false;
 }
 
 void TrainerSupervision::fail(const std::string& why, Errc code) {
@@ -96,7 +102,7 @@ void TrainerSupervision::back_off(const std::string& why, Errc code) {
     not_finite_ = code == Errc::not_finite;
     state_ = State::backoff;
     op_.reset();
-    saving_.reset();
+    end_save();
     delta_ = {};
     retry_at_ = context_.now + context_.config.trainer_backoff * (1U << std::min(failures(), 6U));
     ++failures_;
@@ -118,10 +124,11 @@ void TrainerSupervision::on_alive(const TrainerAlive& event) {
 TrainerSupervision::Outcome TrainerSupervision::on_done(const Done& done) {
     heard_ = context_.now;
     if (done.op == saving_) {
-        saving_.reset();
+        end_save();
         const auto* progress = std::get_if<ProgressAnswer>(&done.answer);
         if (done.error || progress == nullptr) return Outcome::none;
         saved_delta_ = progress->delta;
+        save_stall_ = progress->stall;
         return Outcome::saved;
     }
     op_.reset();

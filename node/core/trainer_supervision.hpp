@@ -19,10 +19,10 @@ class TrainerSupervision {
     /// Whether a process is wanted; starts it when due, ends it when not.
     void want(bool wanted);
     State state() const { return state_; }
-    bool idle() const { return state_ == State::idle && !saving_; }
+    bool idle() const { return state_ == State::idle && !copying_; }
     /// It reads theta now, or holds an operation that must not meet a change of theta.
     bool quiet() const {
-        return !saving_ && state_ != State::loading && state_ != State::training && state_ != State::evaluating;
+        return !copying_ && state_ != State::loading && state_ != State::training && state_ != State::evaluating;
     }
     /// Holds weights that follow theta by carry or reload.
     bool loaded() const { return state_ == State::idle || state_ == State::training || state_ == State::evaluating; }
@@ -44,6 +44,11 @@ class TrainerSupervision {
     void evaluate(Step step);
     void save(std::uint32_t slot, ProgressNote note);
     bool saving() const { return saving_.has_value(); }
+    void on_save_fixed(OpId op) {
+        if (op == saving_) copying_ = false;
+    }
+    /// How long training stood still for the newest save.
+    std::optional<Millis> save_stall() const { return save_stall_; }
     /// The delta is gone: theta was applied with reload.
     void delta_dropped() { delta_ = {}; }
     /// Ends the process and starts another after the back-off.
@@ -72,12 +77,15 @@ class TrainerSupervision {
   private:
     Mono deadline() const;
     void begin(State state);
+    void end_save();
     void back_off(const std::string& why, Errc code);
 
     Context& context_;
     State state_ = State::off;
     std::optional<OpId> op_;
     std::optional<OpId> saving_;
+    bool copying_ = false;  ///< the save under way still reads theta and the delta
+    std::optional<Millis> save_stall_;
     std::uint64_t life_ = 0;
     TrainedSoFar delta_;
     TrainedSoFar saved_delta_;

@@ -73,7 +73,8 @@ ChildProcess::Link::Link(asio::any_io_executor executor, ChildOptions options)
       socket_(executor),
       out_wake_(executor, asio::steady_timer::time_point::max()),
       event_wake_(executor, asio::steady_timer::time_point::max()),
-      ready_wake_(executor, asio::steady_timer::time_point::max()) {}
+      ready_wake_(executor, asio::steady_timer::time_point::max()),
+      saved_wake_(executor, asio::steady_timer::time_point::max()) {}
 
 ChildProcess::Link::~Link() {
     kill();
@@ -145,6 +146,7 @@ void ChildProcess::Link::wake_everybody() {
     pending_.clear();
     event_wake_.cancel();
     ready_wake_.cancel();
+    saved_wake_.cancel();
 }
 
 bool ChildProcess::Link::try_reap() {
@@ -274,6 +276,18 @@ Task<Result<TrainerEvent>> ChildProcess::Link::next_event() {
     co_return event;
 }
 
+Task<Result<void>> ChildProcess::Link::written() {
+    while (!saved_) {
+        if (gone_) co_return fail(failure_, "the trainer is gone");
+        co_await saved_wake_.async_wait(no_throw);
+        auto state = co_await asio::this_coro::cancellation_state;
+        if (state.cancelled() != asio::cancellation_type::none) co_return fail(Errc::cancelled, "cancelled");
+    }
+    const Json event = *std::exchange(saved_, std::nullopt);
+    if (event.contains("code")) co_return fail(errc_of(text_or(event, "code")), "save: " + text_or(event, "detail"));
+    co_return Result<void>();
+}
+
 void ChildProcess::Link::lost(Errc code, std::string detail) {
     failure_ = code;
     failure_detail_ = std::move(detail);
@@ -332,6 +346,11 @@ bool ChildProcess::Link::take_event(const std::string& kind, const Json& object)
     if (kind == "alive") return true;
     if (kind == "progress") {
         set_progress(object);
+        return true;
+    }
+    if (kind == "saved") {
+        saved_ = object;
+        saved_wake_.cancel();
         return true;
     }
     if (kind == "done") {

@@ -30,6 +30,9 @@ class ChildProcess::Link {
     /// Sends a line and waits for its answer.
     Task<Result<Json>> request(std::string verb, Json object, OwnedDescriptor descriptor = {});
     Task<Result<TrainerEvent>> next_event();
+    /// The `saved` event of the save that was answered as pending.
+    Task<Result<void>> written();
+    void forget_saved() { saved_.reset(); }
     void kill();
     pid_t pid() const { return pid_; }
 
@@ -68,7 +71,7 @@ class ChildProcess::Link {
     asio::any_io_executor executor_;
     ChildOptions options_;
     asio::local::stream_protocol::socket socket_;
-    asio::steady_timer out_wake_, event_wake_, ready_wake_;
+    asio::steady_timer out_wake_, event_wake_, ready_wake_, saved_wake_;
     pid_t pid_ = -1;
     int exit_status_ = 0;
     OwnedDescriptor window_;
@@ -77,6 +80,7 @@ class ChildProcess::Link {
     std::deque<Outgoing> outgoing_;
     std::deque<std::shared_ptr<Pending>> pending_;
     std::deque<TrainerEvent> events_;
+    std::optional<Json> saved_;  ///< the event of the newest save
     TrainerStatus status_;
     bool greeted_ = false, gone_ = false, gone_told_ = false;
     Errc failure_ = Errc::trainer_failed;

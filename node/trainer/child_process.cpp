@@ -134,12 +134,17 @@ Task<Result<void>> ChildProcess::carry() {
     co_return nothing(std::move(answer));
 }
 
-Task<Result<DeltaCounters>> ChildProcess::save(std::string path, std::string note) {
+Task<Result<SaveBegun>> ChildProcess::save(std::string path, std::string note) {
     Json object = {{"path", std::move(path)}, {"note", std::move(note)}};
+    link_->forget_saved();
     auto answer = co_await link_->request("save", std::move(object));
     if (!answer) co_return fail(answer.error());
-    co_return counters_of(*answer);
+    SaveBegun out{counters_of(*answer), !flag_or(*answer, "pending"), std::nullopt};
+    if (answer->contains("stall_ms")) out.stall = Millis(static_cast<long>(number_or(*answer, "stall_ms", 0) + 0.999));
+    co_return out;
 }
+
+Task<Result<void>> ChildProcess::written() { return link_->written(); }
 
 Task<Result<Restored>> ChildProcess::restore(std::string path) {
     Json object = {{"path", std::move(path)}};

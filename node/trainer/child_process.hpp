@@ -48,7 +48,8 @@ class ChildProcess final : public Trainer {
     std::uint64_t window_elements() const override;
     Task<Result<void>> hold() override;
     Task<Result<void>> carry() override;
-    Task<Result<DeltaCounters>> save(std::string path, std::string note) override;
+    Task<Result<SaveBegun>> save(std::string path, std::string note) override;
+    Task<Result<void>> written() override;
     Task<Result<Restored>> restore(std::string path) override;
     Task<Result<EvalResult>> eval(WeightSource weights, std::vector<EvalSpan> spans) override;
     Task<Result<std::vector<std::uint32_t>>> generate(WeightSource weights, GenerateOrder order) override;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -21,6 +22,13 @@ struct RoundDone {
     std::uint64_t round = 0;
     std::string why;  ///< steps, deadline, data, freeze
     DeltaCounters delta;
+};
+
+/// A save under way: what its delta contains is fixed.
+struct SaveBegun {
+    DeltaCounters delta;
+    bool written = true;          ///< false: `written` tells when it is on disk
+    std::optional<Millis> stall;  ///< so long training stood still for it, if the trainer says so
 };
 
 /// The process is gone. `exit_status` is its exit code, or 128 + signal.
@@ -77,8 +85,10 @@ class Trainer {
     virtual Task<Result<void>> hold() = 0;
     virtual Task<Result<void>> carry() = 0;
 
-    /// Writes the delta, the optimizer's state and `note` to `path`, atomically and fsynced.
-    virtual Task<Result<DeltaCounters>> save(std::string path, std::string note) = 0;
+    /// Writes the delta, the optimizer's state and `note` to `path`, atomically and fsynced; maybe while it goes on.
+    virtual Task<Result<SaveBegun>> save(std::string path, std::string note) = 0;
+    /// Waits for the end of a save that was not written when it was answered. One at a time.
+    virtual Task<Result<void>> written() = 0;
     /// local := theta + the file's delta.
     virtual Task<Result<Restored>> restore(std::string path) = 0;
 

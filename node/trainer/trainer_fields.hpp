@@ -20,6 +20,11 @@ inline double number_or(const nlohmann::json& object, const char* key, double ot
     return found != object.end() && found->is_number() ? found->get<double>() : otherwise;
 }
 
+inline bool flag_or(const nlohmann::json& object, const char* key, bool otherwise = false) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_boolean() ? found->get<bool>() : otherwise;
+}
+
 inline std::string text_or(const nlohmann::json& object, const char* key) {
     const auto found = object.find(key);
     return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();

@@ -135,6 +135,8 @@ class TorchTrainer(Cases, unittest.TestCase):
         client.ask("train", {"round": 1, "tokens": 0, "participants": 1, "first_step": 0, "max_steps": 2, "deadline_ms": 0})
         client.wait_event("done")
         saved = client.ask("save", {"path": str(path), "note": "here"})
+        if saved.get("pending"):
+            client.wait_event("saved")
         good = path.read_bytes()
         for at in (3, 40, len(good) // 2, len(good) - 1):
             path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1:])

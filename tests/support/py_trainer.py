@@ -11,16 +11,19 @@ there, named by the process id, with the number of inner steps it has done.
 import argparse
 import array
 import ctypes
+import errno
 import json
 import math
 import mmap
 import os
+import pickle
 import random
 import select
 import signal
 import socket
 import struct
 import sys
+import threading
 import time
 
 LIMIT = 65536
@@ -31,11 +34,15 @@ except ImportError:
     numpy = None
 
 
-def combine(act, a, b):
-    """act(a, b) for each pair of float32 values."""
+def combine(act, a, b, out=None):
+    """act(a, b) for each pair of float32 values; into `out`, if that is given and it can be."""
     if numpy is not None:
+        if out is None:
+            out = array.array("f", a)
         sign = {"add": numpy.add, "sub": numpy.subtract}[act]
-        return array.array("f", sign(numpy.frombuffer(a, numpy.float32), numpy.frombuffer(b, numpy.float32)).tobytes())
+        into = numpy.frombuffer(out, numpy.float32)
+        sign(numpy.frombuffer(a, numpy.float32), numpy.frombuffer(b, numpy.float32), out=into)
+        return out
     if act == "add":
         return array.array("f", (x + y for x, y in zip(a, b)))
     return array.array("f", (x - y for x, y in zip(a, b)))
@@ -196,13 +203,15 @@ class Trainer:
         self.loaded, self.held = False, None
         self.delta = {"steps": 0, "sequences": 0, "tokens": 0, "loss": 0.0}
         self.all_steps, self.last_line = 0, 0.0
+        self.saving, self.spare, self.sending = None, None, threading.Lock()
         self.tally = None
         if options.tally:
             self.tally = os.open(os.path.join(options.tally, str(os.getpid())), os.O_RDWR | os.O_CREAT, 0o600)
 
     def send(self, kind, /, **fields):
-        self.last_line = time.monotonic()
-        self.socket.sendall((kind + " " + json.dumps(fields) + "\n").encode())
+        with self.sending:
+            self.last_line = time.monotonic()
+            self.socket.sendall((kind + " " + json.dumps(fields) + "\n").encode())
 
     def end(self, code, name, detail):
         self.send("failed", code=name, detail=detail)
@@ -256,9 +265,12 @@ class Trainer:
         if verb == "quit":
             os._exit(0)
 
-    def theta_values(self):
+    def theta_view(self):
         need(self.theta, "BAD_STATE", "theta is not attached")
-        return array.array("f", self.theta[:4 * self.engine.elements])
+        return memoryview(self.theta)[:4 * self.engine.elements].cast("f")
+
+    def theta_values(self):
+        return array.array("f", self.theta_view().tobytes())
 
     def values(self, weights):
         return self.theta_values() if weights == "theta" else self.engine.get()
@@ -393,39 +405,62 @@ class Trainer:
     def do_weights(self, lo, hi):
         need(self.loaded and self.held is None, "BAD_STATE", "no weights to give")
         need(lo < hi <= self.engine.elements and self.window and 4 * (hi - lo) <= len(self.window), "BAD_SHAPE", "range")
-        self.window[:4 * (hi - lo)] = self.engine.get()[lo:hi].tobytes()
+        self.window[:4 * (hi - lo)] = memoryview(self.engine.get())[lo:hi].cast("B")
         return {"lo": lo, "hi": hi}
 
     def do_hold(self):
         need(self.loaded and self.held is None, "BAD_STATE", "hold needs loaded weights")
-        self.held = combine("sub", self.engine.get(), self.theta_values())
+        self.held = combine("sub", self.engine.get(), self.theta_view())
 
     def do_carry(self):
         need(self.held is not None, "BAD_STATE", "carry without hold")
-        self.engine.set(combine("add", self.held, self.theta_values()))
+        self.engine.set(combine("add", self.held, self.theta_view()))
         self.held = None
 
     def do_save(self, path, note):
-        import pickle
-        delta = self.held or combine("sub", self.engine.get(), self.theta_values())
-        with open(path + ".tmp", "wb") as f:
-            pickle.dump({"delta": delta, "optimizer": self.engine.optimizer_state(), "counters": self.delta, "note": note}, f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.rename(path + ".tmp", path)
-        return self.delta
+        """Copies what is to be saved; a thread writes it while training goes on."""
+        self.join_saving()
+        begun = time.monotonic()
+        delta = array.array("f", self.held) if self.held else combine("sub", self.engine.get(), self.theta_view(), self.spare)
+        self.spare = delta  # the next copy finds its pages
+        head = {"elements": len(delta), "optimizer": self.engine.optimizer_state(), "counters": dict(self.delta), "note": note}
+        self.saving = threading.Thread(target=self.write_saved, args=(path, head, delta), daemon=True)
+        self.saving.start()
+        return dict(self.delta, pending=True, stall_ms=1e3 * (time.monotonic() - begun))
+
+    def write_saved(self, path, head, delta):
+        try:
+            with open(path + ".tmp", "wb") as f:
+                pickle.dump(head, f)
+                f.write(memoryview(delta))
+                f.flush()
+                os.fsync(f.fileno())
+            os.rename(path + ".tmp", path)
+            folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
+        except OSError as e:
+            return self.send("saved", code="DISK_FULL" if e.errno == errno.ENOSPC else "IO_ERROR", detail=str(e))
+        self.send("saved")
+
+    def join_saving(self):
+        if self.saving:
+            self.saving.join()
+            self.saving = None
 
     def do_restore(self, path):
-        import pickle
+        self.join_saving()
         try:
             with open(path, "rb") as f:
                 saved = pickle.load(f)
+                saved["delta"] = array.array("f")
+                saved["delta"].fromfile(f, saved["elements"])
         except FileNotFoundError as e:
             raise Refused("NOT_FOUND", str(e))
         except Exception as e:
             raise Refused("DIGEST_MISMATCH", repr(e))
         need(len(saved["delta"]) == self.engine.elements, "BAD_SHAPE", "of another model")
-        self.engine.set(combine("add", saved["delta"], self.theta_values()))
+        self.engine.set(combine("add", saved["delta"], self.theta_view()))
         self.engine.restore_optimizer(saved["optimizer"])
         self.delta, self.loaded, self.held = saved["counters"], True, None
         return dict(self.delta, note=saved["note"])
@@ -444,7 +479,7 @@ class Trainer:
         return {"tokens": self.engine.generate(self.values(weights), prompt, count, temperature, seed)}
 
     def do_quit(self):
-        return {}
+        self.join_saving()
 
 
 def main():

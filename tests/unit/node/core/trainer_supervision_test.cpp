@@ -118,5 +118,26 @@ TEST(TrainerSupervision, ASilentTrainerIsKilled) {
     EXPECT_EQ(t.trainer.state(), State::backoff);
 }
 
+TEST(TrainerSupervision, ASaveThatIsCopiedHoldsNothingUpWhileItIsWritten) {
+    Trainer t;
+    t.start();
+    t.load();
+    t.trainer.save(0, {});
+    const OpId save = t.op_of_last<SaveProgress>();
+    EXPECT_FALSE(t.trainer.quiet());
+    EXPECT_FALSE(t.trainer.idle());
+    t.trainer.on_save_fixed(OpId{save.value + 1});
+    EXPECT_FALSE(t.trainer.quiet()) << "another one's";
+    t.trainer.on_save_fixed(save);
+    EXPECT_TRUE(t.trainer.quiet());
+    EXPECT_TRUE(t.trainer.idle());
+    EXPECT_TRUE(t.trainer.saving());
+    ProgressAnswer saved{{}, {7, 7, 70, 1.0}, Millis(30)};
+    EXPECT_EQ(t.trainer.on_done({save, {}, saved}), Outcome::saved);
+    EXPECT_FALSE(t.trainer.saving());
+    EXPECT_EQ(t.trainer.saved_delta().steps, 7U);
+    EXPECT_EQ(t.trainer.save_stall(), Millis(30));
+}
+
 }  // namespace
 }  // namespace skerry::node
