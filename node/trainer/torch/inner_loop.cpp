@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "node/trainer/torch/progress_file.hpp"
@@ -258,6 +259,20 @@ Result<void> InnerLoop::save(const std::string& path, const std::string& note, c
         for (std::size_t i = 0; i < out.size(); ++i) out[i] = element(lo + i);
     };
     return write_progress(path, {p, optimizer_step_, delta(), loss_sum_, note}, read, tick);
+}
+
+Result<ProgressCopy> InnerLoop::copy_progress(const std::string& note) const {
+    if (!loaded_) return fail(Errc::bad_state, "nothing to save");
+    const std::uint64_t p = table_.elements;
+    ProgressCopy out{{p, optimizer_step_, delta(), loss_sum_, note}, nullptr};
+    if (3 * p * sizeof(float) > memory_available() / 4) return out;
+    out.elements.reset(new (std::nothrow) float[3 * p]);
+    if (!out.elements) return out;
+    float* to = out.elements.get();
+    for (std::uint64_t i = 0; i < p; ++i) to[i] = held_ ? local_.data()[i] : local_.data()[i] - theta_.data()[i];
+    std::memcpy(to + p, m_.data(), p * sizeof(float));
+    std::memcpy(to + 2 * p, v_.data(), p * sizeof(float));
+    return out;
 }
 
 Result<Restored> InnerLoop::restore(const std::string& path) {

@@ -13,6 +13,7 @@
 #include "node/trainer/round.hpp"
 #include "node/trainer/torch/buffers.hpp"
 #include "node/trainer/torch/model.hpp"
+#include "node/trainer/torch/progress_file.hpp"
 #include "node/trainer/train_config.hpp"
 
 namespace skerry::node {
@@ -75,6 +76,9 @@ class InnerLoop {
     DeltaCounters delta() const;
 
     Result<void> save(const std::string& path, const std::string& note, const Tick& tick);
+    /// What `save` would write, so that it can be written while training goes on. Its elements are empty if the memory for
+    /// them (12 bytes for each weight) is more than a quarter of what is free.
+    Result<ProgressCopy> copy_progress(const std::string& note) const;
     Result<Restored> restore(const std::string& path);
 
     Result<EvalResult> eval(WeightSource source, const std::vector<EvalSpan>& spans, const Tick& tick);

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -162,6 +163,24 @@ Result<void> write_progress(const std::string& path, const ProgressHeader& heade
     }
     if (::rename(temporary.c_str(), path.c_str()) != 0) return system_error(path);
     return sync_folder(path);
+}
+
+Result<void> write_progress(const std::string& path, const ProgressCopy& copy) {
+    const ReadElements read = [&](std::uint64_t lo, std::span<float> out) {
+        std::memcpy(out.data(), copy.elements.get() + lo, out.size_bytes());
+    };
+    return write_progress(path, copy.header, read, {});
+}
+
+std::uint64_t memory_available() {
+    std::uint64_t available = 0;
+    std::ifstream meminfo("/proc/meminfo");
+    for (std::string key, rest; meminfo >> key && available == 0; std::getline(meminfo, rest))
+        if (key == "MemAvailable:" && meminfo >> available) available *= 1024;
+    std::ifstream limit("/sys/fs/cgroup/memory.max"), used("/sys/fs/cgroup/memory.current");
+    std::uint64_t most = 0, now = 0;  // "max" is no number: no limit
+    if (limit >> most && used >> now) available = std::min(available, most - std::min(most, now));
+    return available;
 }
 
 Result<ProgressHeader> read_progress(const std::string& path, std::uint64_t elements, const TakeElements& take) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -22,6 +23,15 @@ struct ProgressHeader {
     std::string note;
 };
 
+/// All of it in memory. elements: [3 P] delta, m, v; null: none were copied.
+struct ProgressCopy {
+    ProgressHeader header;
+    std::unique_ptr<float[]> elements;
+};
+
+/// What this machine, and the control group that this process is in, has free.
+std::uint64_t memory_available();
+
 /// Fills `out` with elements [lo, lo + out.size()) of the three vectors laid end to end (3 P elements).
 using ReadElements = std::function<void(std::uint64_t lo, std::span<float> out)>;
 using TakeElements = std::function<void(std::uint64_t lo, std::span<const float> in)>;
@@ -29,6 +39,9 @@ using TakeElements = std::function<void(std::uint64_t lo, std::span<const float>
 /// Errors: disk_full, io_error. The file at `path` is the old one or the new one, never a part.
 Result<void> write_progress(const std::string& path, const ProgressHeader& header, const ReadElements& read,
                             const std::function<void()>& tick);
+
+/// The same of a copy.
+Result<void> write_progress(const std::string& path, const ProgressCopy& copy);
 
 /// Verifies the whole file first, then hands out its elements in order.
 /// Errors: not_found, io_error, digest_mismatch (damaged), bad_shape (not `elements`); nothing was handed out then.

@@ -1,5 +1,7 @@
 #include "node/trainer/torch/session.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -25,6 +27,7 @@ Result<WeightSource> weight_source(Fields& f) {
 }  // namespace
 
 void Session::send(const std::string& verb, const Json& object) {
+    std::lock_guard lock(sending_);
     // A send that fails means that the agent is gone; the next receive says so.
     (void)channel_.send(verb + " " + object.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
@@ -244,10 +247,30 @@ Session::Answer Session::save(Fields& f) {
     const std::string note = f.text("note", 16384);
     auto good = f.finish();
     if (!good) return fail(good.error());
+    join_writer();
+    const auto begun = Clock::now();
+    auto copy = loop_->copy_progress(note);
+    if (!copy) return fail(copy.error());
+    if (copy->elements) {
+        writer_ = std::thread([this, path, copied = std::move(*copy)] {
+            ::pthread_setname_np(::pthread_self(), "save");
+            auto written = write_progress(path, copied);
+            if (written) send("saved", Json::object());
+            else send("saved", {{"code", to_name(written.error().code)}, {"detail", written.error().detail}});
+        });
+        Json out = counters(loop_->delta());
+        out["pending"] = true;
+        out["stall_ms"] = std::chrono::duration<double, std::milli>(Clock::now() - begun).count();
+        return out;
+    }
     const char* what = phase();
     auto saved = loop_->save(path, note, [&] { alive(what); });
     if (!saved) return fail(saved.error());
     return counters(loop_->delta());
+}
+
+void Session::join_writer() {
+    if (writer_.joinable()) writer_.join();
 }
 
 Session::Answer Session::restore(Fields& f) {
@@ -255,6 +278,7 @@ Session::Answer Session::restore(Fields& f) {
     auto good = f.finish();
     if (good) good = need(false, true);
     if (!good) return fail(good.error());
+    join_writer();
     auto restored = loop_->restore(path);
     if (!restored) return fail(restored.error());
     Json out = counters(restored->delta);

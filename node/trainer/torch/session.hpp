@@ -4,8 +4,10 @@
 #include <chrono>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "node/trainer/torch/fields.hpp"
 #include "node/trainer/torch/inner_loop.hpp"
@@ -19,6 +21,8 @@ class Session {
   public:
     Session(int socket, std::uint32_t threads, Setup setup)
         : channel_(socket), threads_(threads), setup_(setup) {}
+
+    ~Session() { join_writer(); }
 
     /// Until asked to quit, end of file, or a failure (which was reported in a `failed` line).
     ExitStatus run();
@@ -49,12 +53,15 @@ class Session {
     Clock::duration median_step() const;
     void send(const std::string& verb, const Json& object);
     void alive(const char* phase);
+    void join_writer();
     const char* phase() const;
 
     LineChannel channel_;
     std::uint32_t threads_;
     Setup setup_;
     std::unique_ptr<InnerLoop> loop_;
+    std::thread writer_;  ///< of a save that was copied; sends one line
+    std::mutex sending_;
 
     bool training_ = false, quit_ = false;
     RoundOrder order_;
