@@ -367,7 +367,8 @@ ProgressNote StepMachine::progress_note() const {
 }
 
 /// A kill may cost so much: what is configured, or a tenth of a round where that is shorter, saving so often takes no
-/// more than a fiftieth of the time for training, and the disk rests as long as it writes.
+/// more than a fiftieth of the time for training, and the disk rests as long as it writes. Half a round where a save holds
+/// up no more than a twentieth of it: a single slow one must not be the last.
 Millis StepMachine::save_interval() const {
     const Manifest& manifest = *context_.manifest;
     Millis round(manifest.round_ms);
@@ -375,7 +376,10 @@ Millis StepMachine::save_interval() const {
     if (steps > Millis(0)) round = round > Millis(0) ? std::min(round, steps) : steps;
     Millis every = context_.config.progress_every;
     if (round > Millis(0)) every = std::min(every, std::max(context_.config.progress_least, round / 10));
-    return std::min(std::max({every, 50 * save_stall_, 2 * save_took_}), context_.config.progress_every);
+    every = std::max({every, 50 * save_stall_, 2 * save_took_});
+    const bool affordable = round > Millis(0) && 20 * save_stall_ <= round;
+    if (affordable) every = std::min(every, std::max({context_.config.progress_least, round / 2, save_took_}));
+    return std::min(every, context_.config.progress_every);
 }
 
 std::optional<Mono> StepMachine::save_due() const {

@@ -318,6 +318,8 @@ class Trainer:
             self.engine.reset_optimizer()
         self.delta = {"steps": 0, "sequences": 0, "tokens": 0, "loss": 0.0}
         self.loaded, self.held = True, None
+        if self.spare is None:
+            self.spare = self.engine.get()[:]
 
     def do_feed(self, sequences):
         self.rows(sequences)
