@@ -24,7 +24,7 @@ class LogDisk::OpenFile final : public node::DiskFile {
   public:
     OpenFile(LogDisk& disk, VirtualDisk::File file) : owner_(disk), file_(std::move(file)) {}
     ~OpenFile() override {
-        if (!mapped_.empty()) (void)owner_.disk_.write(file_, 0, mapped_);
+        if (!mapped_.empty()) owner_.disk_.write_back(file_, mapped_);
         if (locked_) owner_.locked_.erase(file_.identity());
     }
 

@@ -339,6 +339,14 @@ Result<void> VirtualDisk::write(const File& file, std::uint64_t offset, ByteSpan
     return ok;
 }
 
+void VirtualDisk::write_back(const File& file, ByteSpan bytes) {
+    if (!file.node_ || file.life_ != life_) return;
+    Node& node = *file.node_;
+    const auto n = static_cast<std::ptrdiff_t>(std::min<std::size_t>(bytes.size(), node.now.size()));
+    node.altering(0, static_cast<std::uint64_t>(n), model_.sector_bytes,
+                  [&] { std::copy_n(bytes.begin(), n, node.now.begin()); });
+}
+
 Result<std::uint64_t> VirtualDisk::size(const File& file) const {
     if (auto ok = usable(file); !ok) return fail(ok.error());
     return file.node_->now.size();

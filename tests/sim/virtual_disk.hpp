@@ -68,6 +68,8 @@ class VirtualDisk {
     Result<std::size_t> read(const File& file, std::uint64_t offset, std::span<std::uint8_t> out) const;
     /// A full disk may leave a part of it written.
     Result<void> write(const File& file, std::uint64_t offset, ByteSpan bytes);
+    /// What a process had mapped and changed is in the cache however it ends: no operation, nothing stops it. Unsynced.
+    void write_back(const File& file, ByteSpan bytes);
     Result<std::uint64_t> size(const File& file) const;
     Result<void> resize(const File& file, std::uint64_t bytes);
     Result<void> sync(const File& file);
