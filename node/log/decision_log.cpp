@@ -52,11 +52,11 @@ Result<DecisionLog> DecisionLog::open(const DiskPath& path, Step first, const Di
     if (!log) return log;
     auto size = log->file_.size();
     if (!size) return fail(size.error());
-    if (*size > log->end_) {
-        auto cut = log->file_.resize(log->end_);
-        if (cut) cut = log->file_.sync();
-        if (!cut) return fail(cut.error());
-    }
+    // What a process wrote that was killed before its sync is read here, but a power cut would still take it.
+    Result<void> kept;
+    if (*size > log->end_) kept = log->file_.resize(log->end_);
+    if (kept && *size > 0) kept = log->file_.sync();
+    if (!kept) return fail(kept.error());
     if (log->end_ == 0) {
         auto begun = log->file_.write_at(0, as_bytes(kMagic));
         if (begun) begun = log->file_.sync();
