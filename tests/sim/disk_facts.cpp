@@ -13,8 +13,10 @@ bool DiskFacts::has(Step step, const Entry& entry) const {
     return false;
 }
 
-bool DiskFacts::covers(Step step, const Digest& plan) const {
-    if (!snapshots.empty() && *snapshots.rbegin() > step) return true;
+bool DiskFacts::covers(Step step, const Digest& plan, bool has_chunks, const std::function<bool(Step)>& is_dead_state) const {
+    if (!has_chunks && decisions > step) return true;
+    for (auto at = snapshots.upper_bound(step); at != snapshots.end(); ++at)
+        if (!is_dead_state(*at)) return true;
     for (auto [at, end] = entries.equal_range(step); at != end; ++at)
         if (at->second.plan == plan) return true;
     return false;
