@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "node/log/ballot.hpp"
 #include "node/log/run_store.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/wire/canonical.hpp"
@@ -11,8 +12,6 @@ namespace skerry::node {
 namespace {
 
 constexpr std::string_view kStaged = ".part";
-constexpr std::string_view kBallot = ".ballot";
-constexpr std::string_view kBallotTag = "skerry/file/ballot/1";
 
 /// "<step>.<term>.<attempt>"
 std::optional<PreparedEntry> parse_prepared_name(const std::string& name) {

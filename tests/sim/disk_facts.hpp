@@ -20,6 +20,8 @@ struct DiskFacts {
     Step decisions;  ///< below this step
 
     bool has(Step step, const Entry& entry) const;
+    /// Of any step: a node that is behind votes for a rollback.
+    bool has(const Entry& entry) const;
     /// A copy of the decided entry, or of a state above it that counts. A step without chunks is its record.
     bool covers(Step step, const Digest& plan, bool has_chunks, const std::function<bool(Step)>& is_dead_state) const;
 };

@@ -69,7 +69,7 @@ void SimNode::check_report(const Report& report) const {
     require(report.head <= sim_.coordinator->journal.head(), "I3", name() + " is ahead of what is decided");
     if (rotten_) return;
     if (report.prepared && report.prepared->durable)
-        require(facts_.has(report.head, {report.prepared->plan, report.prepared->root}), "I4",
+        require(facts_.has({report.prepared->plan, report.prepared->root}), "I4",
                 name() + " votes for an entry " + std::to_string(report.head.value) + " that its disk has not");
     for (Step step = report.oldest_entry; step < report.log_synced_to; step = step.next())
         require(step < facts_.decisions && (store_->has_entry(step) || !needs_entry(step)), "I5",
