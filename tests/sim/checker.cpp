@@ -44,10 +44,17 @@ void Checker::on_plan(const coordinator::PlanRow& row) {
 }
 
 void Checker::on_decision(const coordinator::DecisionRow& row, const Bytes& plan_body) {
+    if (row.step.value < decided_.size())
+        require(decided_[row.step.value].second == row.h_after, "I9",
+                "step " + std::to_string(row.step.value) + " is decided again, otherwise");
+    else
+        decided_.emplace_back(row.plan_digest, row.h_after);
+    before_ = {credited_, credits_, rollbacks_};
     auto plan = parse_plan(plan_body);
     auto decision = parse_decision(row.record.decision.body);
     require(plan && decision, "I1", "a decision that does not parse");
     copies_[row.step] = plan->durable_copies;
+    if (decision->kind != EntryKind::commit) return on_change(*decision);
     std::vector<Digest> leaves;
     std::int64_t weight = 0;
     for (const Participant& p : plan->participants) weight += static_cast<std::int64_t>(p.weight_tokens);
@@ -61,7 +68,51 @@ void Checker::on_decision(const coordinator::DecisionRow& row, const Bytes& plan
     require(decision->roots.front() == merkle_root(leaves), "I7",
             "entry " + std::to_string(row.step.value) + " is not the mean of what its plan binds");
     for (const Credit& c : decision->credits)
-        for (const Segment& s : c.segments) credit(s.from, s.to);
+        for (const Segment& s : c.segments) {
+            credit(s.from, s.to);
+            credits_[row.step].push_back(s);
+        }
+}
+
+/// I9: nothing that was ever decided is missing, but for one step that must now be decided again.
+void Checker::rebuilt(const MemoryJournal& journal) {
+    const std::uint64_t head = journal.head().value;
+    for (std::uint64_t k = 0; k < std::min<std::uint64_t>(head, decided_.size()); ++k)
+        require(journal.decision(Step{k}).h_after == decided_[k].second, "I9", "the rebuilt chain has another step " + std::to_string(k));
+    require(head <= decided_.size(), "I9", "the rebuilt chain has steps that nobody decided");
+    if (head == decided_.size()) return;
+    const bool found = journal.plan() && journal.plan()->must_end_decided && journal.plan()->digest == decided_[head].first;
+    require(head + 1 == decided_.size() && found, "I9",
+            "the rebuild forgets step " + std::to_string(head) + ", which was decided");
+    std::tie(credited_, credits_, rollbacks_) = before_;
+}
+
+/// A step without chunks was decided: what it undoes is void, and with `refeed` free again.
+void Checker::on_change(const Decision& decision) {
+    require(decision.roots.front().is_zero() && decision.credits.empty(), "I7", "a step without chunks that credits");
+    if (!is_rollback(decision.kind)) return;
+    require(!dead_state(decision.rollback_to), "I9", "a rollback to a state that was undone");
+    for (auto& [step, segments] : credits_) {
+        if (step < decision.rollback_to) continue;
+        if (decision.kind == EntryKind::rollback_refeed)
+            for (const Segment& s : segments) uncredit(s.from, s.to);
+        segments.clear();
+    }
+    rollbacks_.emplace_back(decision.rollback_to, decision.step);
+}
+
+bool Checker::dead(Step step) const {
+    return std::any_of(rollbacks_.begin(), rollbacks_.end(),
+                       [&](const auto& r) { return r.first <= step && step < r.second; });
+}
+
+void Checker::uncredit(std::uint64_t lo, std::uint64_t hi) {
+    auto at = std::prev(credited_.upper_bound(lo));
+    const auto [from, to] = *at;
+    require(from <= lo && hi <= to, "I7", "positions are taken back that were not credited");
+    credited_.erase(at);
+    if (from < lo) credited_[from] = lo;
+    if (hi < to) credited_[hi] = to;
 }
 
 void Checker::credit(std::uint64_t lo, std::uint64_t hi) {

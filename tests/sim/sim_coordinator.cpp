@@ -8,21 +8,25 @@ using namespace coordinator;
 
 SimCoordinator::SimCoordinator(Simulation& sim, RunRow run) : journal(std::move(run)), sim_(sim), world_(sim.world) {}
 
-void SimCoordinator::start() {
-    if (up()) return;
-    ++life_;
+Signing SimCoordinator::signing() const {
     Signing signing;
     signing.sign = [](ByteSpan body) { return cheap_signature(as_bytes("service"), body); };
     signing.verify_vote = [](const PublicKey& key, const Digest& h, const Signature& s) { return s == sim_vote(key, h); };
     signing.verify_result = [](const PublicKey& key, const Digest& plan, PieceIndex piece, const Digest& leaf,
                                const Signature& s) { return s == sim_result(key, plan, piece, leaf); };
-    core_ = std::make_unique<CoordinatorCore>(journal.load(), sim_.settings.coordinator, signing);
+    return signing;
+}
+
+void SimCoordinator::start() {
+    if (up()) return;
+    ++life_;
+    core_ = std::make_unique<CoordinatorCore>(journal.load(), sim_.settings.coordinator, signing());
     world_.say("coordinator", "starts, term " + std::to_string(journal.term().value + 1));
     feed(Started{});
 }
 
 void SimCoordinator::crash() {
-    if (!up()) return;
+    if (!core_) return;
     world_.say("coordinator", "is killed");
     // The transaction under way is in the database, or it is not.
     const auto* tx = persisting_ ? std::get_if<Persist>(&queue_.front()) : nullptr;
@@ -40,7 +44,56 @@ void SimCoordinator::crash() {
 
 RunStatus SimCoordinator::status() const { return core_->status(world_.now); }
 
+void SimCoordinator::lose_disk() {
+    if (desk_) return;
+    crash();
+    world_.say("coordinator", "loses its disk");
+    ++life_;
+    answered_ = 0;
+    desk_.emplace(sim_.manifest().name, std::set<NodeId>{}, signing());
+}
+
+/// The drill's process: it says what the desk wants said, and ends when enough nodes have answered.
+void SimCoordinator::drill(const Event& event) {
+    Actions actions;
+    if (const auto* hello = std::get_if<HelloReceived>(&event)) actions = desk_->hello(*hello);
+    if (const auto* message = std::get_if<MessageReceived>(&event)) actions = desk_->message(*message);
+    if (const auto* closed = std::get_if<SessionClosed>(&event)) actions = desk_->closed(closed->session);
+    for (Action& action : actions) {
+        if (auto* send = std::get_if<Send>(&action)) sim_.network->coordinator_says(send->session, std::move(send->message));
+        if (auto* close = std::get_if<Close>(&action)) sim_.network->coordinator_closes(close->session);
+    }
+    const RebuildStatus status = desk_->status();
+    if (!status.fork.empty()) throw Violation("I9", "the drill sees " + status.fork);
+    if (status.all()) return finish_drill();
+    if (!status.enough() || status.answered < sim_.manifest().durable_copies) return;
+    // Some are down: the operator waits for a while, then goes on without them.
+    if (status.answered == answered_) return;
+    answered_ = status.answered;
+    world_.after(world_.rng.ms(500, 8000), [this, life = life_, count = answered_] {
+        if (life == life_ && desk_ && desk_->status().enough() && desk_->status().answered >= count) finish_drill();
+    });
+}
+
+void SimCoordinator::finish_drill() {
+    std::set<NodeId> all;
+    for (const RebuildNode& node : desk_->status().nodes) all.insert(node.node);
+    auto rebuilt = desk_->finish(all, false);
+    require(rebuilt.has_value(), "I9", "the drill fails: " + (rebuilt ? "" : rebuilt.error().detail));
+    world_.say("coordinator", "is rebuilt at step " + std::to_string(rebuilt->head.value));
+    const auto token = journal.load().tokens;
+    journal = MemoryJournal(rebuilt->run);
+    journal.apply(rebuilt->tx);
+    for (const TokenRow& row : token) journal.apply({rebuilt->tx.term, {op::PutToken{row}}});  // the operator makes new ones
+    sim_.checker->rebuilt(journal);
+    desk_.reset();
+    ++life_;
+    sim_.network->coordinator_died();
+    start();
+}
+
 void SimCoordinator::feed(Event event) {
+    if (desk_) return drill(event);
     if (!up()) return;
     const auto life = life_;
     for (Action& action : core_->step(world_.now, event)) queue_.push_back(std::move(action));

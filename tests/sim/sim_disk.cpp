@@ -1,5 +1,9 @@
 #include "tests/sim/sim_disk.hpp"
 
+#include <algorithm>
+
+#include "protocol/wire/canonical.hpp"
+
 namespace skerry::sim {
 
 std::vector<Digest> EntryFile::leaves() const {
@@ -8,7 +12,38 @@ std::vector<Digest> EntryFile::leaves() const {
     return out;
 }
 
-Digest EntryFile::root() const { return merkle_root(leaves()); }
+Digest EntryFile::root() const { return chunks.empty() ? Digest{} : merkle_root(leaves()); }
+
+std::vector<Decision> SimDisk::chain() const {
+    std::vector<Decision> out;
+    for (const SignedDecision& record : decisions) out.push_back(*parse_decision(record.decision.body));
+    return out;
+}
+
+bool SimDisk::needs_entry(Step step) const {
+    const auto all = chain();
+    if (all[step.value].kind != EntryKind::commit) return false;
+    return std::none_of(all.begin(), all.end(), [&](const Decision& d) {
+        return is_rollback(d.kind) && d.rollback_to <= step && step < d.step;
+    });
+}
+
+std::optional<ModelState> SimDisk::state_at(Step step, std::uint64_t run_seed, std::uint32_t pieces) const {
+    if (auto snapshot = snapshots.find(step); snapshot != snapshots.end()) return snapshot->second;
+    if (step.value == 0) return initial_state(run_seed, pieces);
+    const Decision decision = *parse_decision(decisions.at(step.value - 1).decision.body);
+    if (is_rollback(decision.kind)) return state_at(decision.rollback_to, run_seed, pieces);
+    auto state = state_at(decision.step, run_seed, pieces);
+    if (!state) return std::nullopt;
+    if (decision.kind == EntryKind::commit) {
+        auto entry = entries.find(decision.step);
+        if (entry == entries.end()) return std::nullopt;
+        for (const auto& [piece, chunk] : entry->second.chunks) outer_step(*state, piece.value, chunk_value(chunk));
+    }
+    state->tokens = decision.tokens_after;
+    return state;
+}
+
 
 node::NodeImage SimDisk::image() const {
     node::NodeImage out;

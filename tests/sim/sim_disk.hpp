@@ -65,6 +65,11 @@ struct SimDisk {
     std::map<std::pair<Step, Digest>, std::map<PieceIndex, GatheredPiece>> gathered;
 
     node::NodeImage image() const;
+    std::vector<Decision> chain() const;
+    /// Whether the log needs an entry of this decided step: it is a commit that no rollback undid.
+    bool needs_entry(Step step) const;
+    /// What can be made of snapshots and entries.
+    std::optional<ModelState> state_at(Step step, std::uint64_t run_seed, std::uint32_t pieces) const;
 };
 
 }  // namespace skerry::sim

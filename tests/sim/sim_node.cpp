@@ -93,19 +93,33 @@ void SimNode::kill(bool power_cut) {
     state_step_.reset();
     end_trainer();
     frozen_until_ = seen_written_ = world_.now;
+    held_.clear();
     sim_.network->node_died(index_, power_cut);
     sim_.at_crash(name());
 }
 
 void SimNode::feed(Event event) {
     if (!up()) return;
-    const auto life = life_;
-    if (frozen_until_ > world_.now) {
-        world_.after(frozen_until_ - world_.now, [this, life, e = std::move(event)]() mutable {
-            if (life == life_) feed(std::move(e));
-        });
+    if (frozen() || !held_.empty()) {
+        held_.push_back(std::move(event));
+        if (held_.size() == 1) thaw_later();
         return;
     }
+    take(event);
+}
+
+/// A stopped process gets what came meanwhile in the order in which it came.
+void SimNode::thaw_later() {
+    world_.after(frozen() ? frozen_until_ - world_.now : Millis(0), [this, life = life_] {
+        if (life != life_) return;
+        if (frozen()) return thaw_later();
+        for (std::deque<Event> events = std::exchange(held_, {}); !events.empty() && life == life_; events.pop_front())
+            take(events.front());
+    });
+}
+
+void SimNode::take(const Event& event) {
+    const auto life = life_;
     for (const Action& action : core_->step(world_.now, event)) {
         if (sim_.faults_on() && fragile_ > 0 && world_.rng.chance(fragile_)) {
             kill(world_.rng.chance(0.5));
@@ -200,7 +214,8 @@ void SimNode::on(const Send& a) {
 void SimNode::check_report(const Report& report) const {
     if (report.prepared && report.prepared->durable) {
         auto holds = [&](const std::map<Step, EntryFile>& files) {
-            auto at = files.find(report.head);
+            auto at = std::find_if(files.begin(), files.end(),
+                                   [&](const auto& f) { return f.second.plan_digest == report.prepared->plan; });
             return at != files.end() && at->second.plan_digest == report.prepared->plan &&
                    at->second.root() == report.prepared->root;
         };
@@ -208,7 +223,7 @@ void SimNode::check_report(const Report& report) const {
                 name() + " votes for an entry " + std::to_string(report.head.value) + " that its disk has not");
     }
     for (Step step = report.oldest_entry; step < report.log_synced_to; step = step.next())
-        require(disk_.entries.contains(step) && step.value < disk_.decisions.size(), "I5",
+        require(step.value < disk_.decisions.size() && (disk_.entries.contains(step) || !disk_.needs_entry(step)), "I5",
                 name() + " says that entry " + std::to_string(step.value) + " is synced");
     for (Step step : report.snapshots)
         require(disk_.snapshots.contains(step), "I5", name() + " names a snapshot that it has not");
@@ -405,7 +420,7 @@ void SimNode::on(const DropPrivateState&) {
 // ------------------------------------------------------------------------------------------------- open step
 
 void SimNode::on(const FollowPlan& a) {
-    const std::pair<Step, Attempt> rank{a.plan->step, a.plan->attempt};
+    const std::tuple rank{a.plan->step, a.plan->term, a.plan->attempt};
     require(!followed_ || *followed_ <= rank, "I13", name() + " goes back to a lower plan");
     followed_ = rank;
     if (world_.trace) {
@@ -507,7 +522,9 @@ void SimNode::on(const AppendEntry& a) {
     sim_.checker->entry_taken(name(), a.step, a.root, sim_.coordinator->journal);
     later(a.op, disk_time(), true, [this, a]() -> Outcome {
         EntryFile file;
-        if (a.prepared) {
+        if (a.record_only) {
+            // Nothing but the record.
+        } else if (a.prepared) {
             auto at = disk_.prepared.find(a.step);
             if (at == disk_.prepared.end()) return Error{Errc::not_found, "no prepared file", ""};
             file = at->second;
@@ -519,7 +536,7 @@ void SimNode::on(const AppendEntry& a) {
         }
         require(a.step.value <= disk_.decisions.size(), "I10", name() + " leaves a gap in its log");
         if (a.step.value == disk_.decisions.size()) disk_.decisions.push_back(a.record);
-        disk_.entries[a.step] = std::move(file);
+        if (!a.record_only) disk_.entries[a.step] = std::move(file);
         disk_.prepared.erase(a.step);
         return Answer{};
     });
@@ -554,10 +571,14 @@ void SimNode::check_no_work_lost(const Decision* decision, Step now_at) const {
 
 void SimNode::on(const Apply& a) {
     later(a.op, world_.rng.ms(1, 40), false, [this, a]() -> Outcome {
+        if (is_rollback(a.decision->kind)) return roll_back(a);
         require(state_step_ == a.step, "I10", name() + " applies out of order");
         auto at = disk_.entries.find(a.step);
-        if (at == disk_.entries.end()) return Error{Errc::digest_mismatch, "no entry", ""};
-        sim_.checker->entry_taken(name(), a.step, at->second.root(), sim_.coordinator->journal);
+        static const EntryFile kNoEntry;
+        const bool commits = a.decision->kind == EntryKind::commit;
+        if (commits && at == disk_.entries.end()) return Error{Errc::digest_mismatch, "no entry", ""};
+        const EntryFile& entry = commits ? at->second : kNoEntry;
+        sim_.checker->entry_taken(name(), a.step, entry.root(), sim_.coordinator->journal);
         if (a.local == LocalDelta::reload) check_no_work_lost(a.decision.get(), a.step.next());
         if (a.local == LocalDelta::none)
             require(!trainer_.loaded, "L2", name() + " forgets its trainer");
@@ -572,7 +593,7 @@ void SimNode::on(const Apply& a) {
             disk_.residual.tag = a.step;
         }
         ModelState next = state_;
-        for (const auto& [piece, chunk] : at->second.chunks) outer_step(next, piece.value, chunk_value(chunk));
+        for (const auto& [piece, chunk] : entry.chunks) outer_step(next, piece.value, chunk_value(chunk));
         next.tokens = a.decision->tokens_after;
         set_state(std::move(next), a.step.next());
         StateAnswer answer;
@@ -580,6 +601,20 @@ void SimNode::on(const Apply& a) {
         if (a.local == LocalDelta::reload && answer.local_kept) trainer_.clear(sim_.pieces());
         return Answer{answer};
     });
+}
+
+SimNode::Outcome SimNode::roll_back(const Apply& a) {
+    require(a.residual == ResidualRule::zero, "I12", name() + " keeps its residual over a rollback");
+    require(a.local != LocalDelta::carry, "I12", name() + " carries a delta over a rollback");
+    auto state = disk_.state_at(a.decision->rollback_to, sim_.manifest().seed, sim_.pieces());
+    if (!state) return Error{Errc::digest_mismatch, "that state is not kept here", ""};
+    require(state->tokens == a.decision->tokens_after, "I7", name() + " goes back to another count of tokens");
+    disk_.residual.tag.reset();
+    set_state(std::move(*state), a.step.next());
+    StateAnswer answer;
+    answer.local_kept = trainer_.alive && trainer_.loaded;
+    if (answer.local_kept) trainer_.clear(sim_.pieces());
+    return Answer{answer};
 }
 
 void SimNode::on(const LoadState& a) {
@@ -649,9 +684,12 @@ void SimNode::on(const WriteSnapshot& a) {
 void SimNode::on(const Prune& a) {
     later(a.op, disk_time(), true, [this, a]() -> Outcome {
         for (Step step : a.snapshots) disk_.snapshots.erase(step);
-        std::erase_if(disk_.entries, [&](const auto& item) { return item.first < a.entries_below; });
+        PrunedAnswer answer{a.snapshots, {}};
+        for (const auto& [step, entry] : disk_.entries)
+            if (step < a.entries_below) answer.entries.push_back(step);
+        for (Step step : answer.entries) disk_.entries.erase(step);
         sim_.check_copies();
-        return Answer{};
+        return Answer{std::move(answer)};
     });
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // A node as the simulator runs it: the real core, with a shell of virtual disk, trainer and sockets.
 
+#include <deque>
 #include <functional>
 #include <set>
 
@@ -55,6 +56,8 @@ class SimNode {
         std::function<Outcome()> effect;
         bool durable = false;
     };
+    void take(const node::Event& event);
+    void thaw_later();
     void act(const node::Action& action);
     static std::string describe(const PeerBody& body);
     void schedule_tick();
@@ -105,6 +108,7 @@ class SimNode {
     std::optional<Bytes> read_block(const ObjectRef& object) const;
     node::ChunkAnswer verify(const node::VerifyChunk& a, const PeerData& data);
     void check_report(const Report& report) const;
+    Outcome roll_back(const node::Apply& a);
     void check_no_work_lost(const Decision* decision, Step now_at) const;
     void set_state(ModelState state, Step step);
     void end_trainer();
@@ -124,6 +128,7 @@ class SimNode {
     bool disk_full_ = false;
     double fragile_ = 0;
     Mono frozen_until_;
+    std::deque<node::Event> held_;  ///< while it is frozen, in their order
     Mono seen_written_;
 
     // The process.
@@ -144,7 +149,7 @@ class SimNode {
     std::map<Step, Fetched> fetched_;
     SimTrainer trainer_;
     std::set<node::OpId> trainer_ops_;
-    std::optional<std::pair<Step, Attempt>> followed_;
+    std::optional<std::tuple<Step, Term, Attempt>> followed_;
 };
 
 }  // namespace skerry::sim

@@ -11,7 +11,7 @@ namespace skerry::sim {
 namespace {
 enum Fault {
     kill_coordinator, kill_node, power_node, power_all, kill_trainer, hang_trainer, cut_control, cut_edge, reset_data,
-    disk_full, freeze_node, user_pause, run_pause, isolate_node, cut_all_control, leave_node, kFaults
+    disk_full, freeze_node, user_pause, run_pause, isolate_node, cut_all_control, leave_node, roll_back, reconfigure, lose_coordinator_disk, kFaults
 };
 constexpr Millis kHealTime{900'000};
 constexpr std::uint64_t kProgress = 3;
@@ -44,6 +44,7 @@ void Simulation::draw_settings() {
     m.elements = std::uint64_t{settings.pieces} * 4096 - static_cast<std::uint64_t>(rng.in(0, 100));
     m.piece_elements = piece_elements_for(m.elements);
     m.tensors = {{"w", {m.elements}, 0, m.elements, 0.5F}};
+    m.data_manifest = sha256(ByteSpan{});
     m.sequences = 200;
     m.sequence_tokens = 10;
     m.target_tokens = settings.stops ? static_cast<std::uint64_t>(rng.in(300, 2500)) : 1'000'000;
@@ -109,14 +110,19 @@ void Simulation::at_crash(const std::string&) { check_copies(); }
 void Simulation::check_copies() const {
     const MemoryJournal& journal = coordinator->journal;
     for (Step step{0}; step < journal.head(); step = step.next()) {
+        if (checker->dead(step)) continue;
         const Digest& plan = journal.decision(step).plan_digest;
+        const bool commits = journal.decision(step).kind == EntryKind::commit;
         std::uint32_t copies = 0;
         for (const auto& peer : nodes) {
             const SimDisk& disk = peer->disk();
             auto prepared = disk.prepared.find(step);
             const bool waits = prepared != disk.prepared.end() && prepared->second.plan_digest == plan;
-            const bool later_snapshot = !disk.snapshots.empty() && disk.snapshots.rbegin()->first > step;
-            if (waits || later_snapshot || disk.entries.contains(step)) ++copies;
+            const bool later_snapshot = std::any_of(disk.snapshots.begin(), disk.snapshots.end(), [&](const auto& s) {
+                return s.first > step && !checker->dead_state(s.first);
+            });
+            const bool record = !commits && disk.decisions.size() > step.value;
+            if (waits || later_snapshot || record || disk.entries.contains(step)) ++copies;
         }
         require(copies >= checker->copies_of(step), "I5",
                 "entry " + std::to_string(step.value) + " has " + std::to_string(copies) + " copies");
@@ -247,6 +253,15 @@ void Simulation::one_fault() {
                 for (std::uint32_t i = 0; i < settings.nodes; ++i) network->cut_control(i, false, false);
             });
             break;
+        case lose_coordinator_disk:
+            // Before the first decision there is nothing to rebuild: the operator makes the run again.
+            if (coordinator->journal.head().value > 0 && faults_.chance(0.25)) coordinator->lose_disk();
+            break;
+        case roll_back: one_rollback(); break;
+        case reconfigure:
+            coordinator->feed(skerry::coordinator::AdminCommand{
+                6, skerry::coordinator::admin::Configure{{static_cast<float>(faults_.in(1, 9)) / 10, 0.5F}}});
+            break;
         case leave_node: {
             std::uint32_t staying = 0;
             for (auto& each : nodes) staying += each->left() ? 0 : 1;
@@ -257,6 +272,16 @@ void Simulation::one_fault() {
         }
         default: break;
     }
+}
+
+void Simulation::one_rollback() {
+    if (!coordinator->up() || coordinator->being_rebuilt() || !faults_.chance(0.4)) return;
+    const std::uint64_t head = coordinator->journal.head().value;
+    const Step to{head - std::min<std::uint64_t>(head, static_cast<std::uint64_t>(faults_.in(0, 6)))};
+    const Step from{to.value - std::min<std::uint64_t>(to.value, 1)};
+    world.say("fault", "the operator goes back to step " + std::to_string(to.value));
+    coordinator->feed(skerry::coordinator::AdminCommand{
+        5, skerry::coordinator::admin::Rollback{to, faults_.chance(0.5), coordinator->journal.decisions(from, 1000)}});
 }
 
 void Simulation::heal() {
@@ -307,10 +332,13 @@ void Simulation::final_checks() const {
 
 std::string Simulation::describe() const {
     std::string out;
-    if (coordinator->up()) {
+    if (coordinator->being_rebuilt()) out += "coordinator: being rebuilt\n";
+    else if (coordinator->up()) {
         const auto s = coordinator->status();
         out += "coordinator: head " + std::to_string(s.head.value) + ", " + s.phase + ", attempt " +
-               std::to_string(s.attempt.value) + ", hold: " + s.hold_reason + ", next: " + s.next + "\n";
+               std::to_string(s.attempt.value) + ", data " + std::to_string(s.free_sequences) + " free " +
+               std::to_string(s.leased_sequences) + " leased, " + std::to_string(s.tokens_committed) + " of " +
+               std::to_string(s.target_tokens) + " tokens, hold: " + s.hold_reason + ", next: " + s.next + "\n";
         for (const auto& n : s.nodes)
             out += "  " + n.name + ": state " + std::to_string(static_cast<int>(n.state)) + " phase " + n.phase +
                    (n.silent ? " silent" : "") + (n.ready ? " ready" : "") + (n.voted ? " voted" : "") + "\n";

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "coordinator/core/coordinator_core.hpp"
+#include "coordinator/core/rebuild.hpp"
 #include "tests/sim/checker.hpp"
 #include "tests/sim/network.hpp"
 
@@ -22,20 +23,28 @@ struct Settings {
 class SimCoordinator {
   public:
     SimCoordinator(Simulation& sim, coordinator::RunRow run);
-    bool up() const { return core_ != nullptr; }
+    bool up() const { return core_ != nullptr || desk_.has_value(); }
     void start();
     void crash();
     void feed(coordinator::Event event);
     void set_fragile(double chance) { fragile_ = chance; }
+    /// Everything it knew is gone; the operator does the rebuild drill.
+    void lose_disk();
     MemoryJournal journal;
+    bool being_rebuilt() const { return desk_.has_value(); }
     coordinator::RunStatus status() const;
 
   private:
     void drain();
     void schedule_tick();
+    void drill(const coordinator::Event& event);
+    void finish_drill();
+    coordinator::Signing signing() const;
     Simulation& sim_;
     World& world_;
     std::unique_ptr<coordinator::CoordinatorCore> core_;
+    std::optional<coordinator::RebuildDesk> desk_;
+    std::size_t answered_ = 0;
     std::uint64_t life_ = 0;
     std::uint64_t tick_ = 0;
     std::deque<coordinator::Action> queue_;
@@ -74,6 +83,7 @@ class Simulation {
     void build();
     void next_fault();
     void one_fault();
+    void one_rollback();
     void heal();
     void run_until(Mono until);
     bool done(Step far) const;
