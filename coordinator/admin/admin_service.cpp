@@ -149,6 +149,13 @@ Task<Result<Json>> AdminService::create_run(const Json& args, const Bytes& body)
     Json data = Json::parse(data_manifest, nullptr, false);
     if (!data.is_object()) co_return fail(Errc::data_invalid, "the data manifest is no JSON object", "skerry data prepare");
     if (!is_name(manifest->name)) co_return usage("'" + manifest->name + "' is no name for a run");
+    if (!manifest->initial_root.is_zero()) {
+        std::function<Result<ShardPresence>()> look = [this, id = manifest->initial_root] { return shards_.presence(id); };
+        auto here = co_await runs_.on_files(std::move(look));
+        if (!here) co_return fail(here.error());
+        if (!here->complete)
+            co_return fail(Errc::no_data, "the state that the run begins with is not here: " + manifest->initial_root.hex(), "skerry run fork sends it");
+    }
     auto settings = args.find("settings");
     Json chosen = settings != args.end() && settings->is_object() ? *settings : Json::object();
     // Operands are named: g++ 12 destroys temporaries of a co_await expression twice.

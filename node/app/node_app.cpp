@@ -133,8 +133,9 @@ void NodeApp::make_hosts() {
                                                                 [this] { return trainer_options(); },
                                                                 [this](Error why) { end(std::move(why)); }});
     auto adopted = [this](std::shared_ptr<RunStore> made, Bytes data) { return adopt(std::move(made), std::move(data)); };
+    auto fetch = [this](Digest sha256, std::uint64_t bytes) { return shard_fetch_->fetch({sha256, bytes}); };
     store_actions_ = std::make_unique<StoreActions>(
-        StoreActions::Parts{io_.get_executor(), disk_.get_executor(), options_.folder.run(), report, adopted}, store_);
+        StoreActions::Parts{io_.get_executor(), disk_.get_executor(), options_.folder.run(), report, adopted, fetch}, store_);
 }
 
 Result<void> NodeApp::adopt(std::shared_ptr<RunStore> store, Bytes data_manifest) {

@@ -1,7 +1,9 @@
 #include "node/app/store_actions.hpp"
 
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 
+#include "node/log/base_state.hpp"
 #include "node/log/store_work.hpp"
 
 namespace skerry::node {
@@ -55,7 +57,31 @@ void StoreActions::perform(const DropPrivateState& action) {
                [folder = parts_.folder, store = store_, action] { carry_out(folder, store.get(), action); });
 }
 
-void StoreActions::perform(const LoadState& action) { run_on_store(action); }
+void StoreActions::perform(const LoadState& action) {
+    if (action.initial && !has_first_state(store_->manifest(), parts_.folder)) {
+        asio::co_spawn(parts_.io, fetch_base(action), [](std::exception_ptr error) {
+            if (error) std::rethrow_exception(error);
+        });
+        return;
+    }
+    run_on_store(action);
+}
+
+/// S_0 of a fork comes from the coordinator, once; then it lies in the run folder.
+Task<> StoreActions::fetch_base(LoadState action) {
+    auto store = store_;
+    auto bytes = base_state_bytes(store->manifest().elements);
+    auto file = co_await parts_.fetch(store->manifest().initial_root, bytes);
+    if (!file) {
+        finish(action.op, fail(file.error()));
+        co_return;
+    }
+    run(action.op, [store, action, from = DiskPath(*file), to = parts_.folder / kBaseState]() -> Result<Answer> {
+        auto moved = rename_durably(from, to);
+        if (!moved) return fail(moved.error());
+        return carry_out(*store, action);
+    });
+}
 void StoreActions::perform(const ComputeDigest& action) { run_on_store(action); }
 void StoreActions::perform(const WriteSnapshot& action) { run_on_store(action); }
 void StoreActions::perform(const Prune& action) { run_on_store(action); }

@@ -23,6 +23,8 @@ Result<void> prepare_command(const Context& context, const PrepareCommand& comma
 Result<void> push_command(const Context& context, const std::string& folder);
 
 Result<void> run_create_command(const Context& context, const std::string& file, bool start);
+/// A new run whose S_0 is a state of another one, rebuilt from a node's folder (context.dir); none: the newest.
+Result<void> run_fork_command(const Context& context, const std::string& file, std::optional<std::uint64_t> step, bool start);
 /// `verb`: start, pause, stop.
 Result<void> run_verb_command(const Context& context, const std::string& verb, const std::string& name, bool now);
 /// A step that makes the run's state that of `to_step`. Waits until it is decided. Errors: not_found with what is

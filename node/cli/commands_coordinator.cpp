@@ -3,12 +3,16 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "node/cli/channel.hpp"
 #include "node/cli/commands.hpp"
 #include "node/cli/run_config.hpp"
+#include "node/cli/state_at.hpp"
 #include "node/data/prepare.hpp"
+#include "node/log/base_state.hpp"
+#include "protocol/config/files.hpp"
 #include "protocol/config/quantity.hpp"
 #include "protocol/identity/keys.hpp"
 #include "protocol/wire/canonical.hpp"
@@ -82,8 +86,14 @@ Result<void> prepare_command(const Context& context, const PrepareCommand& comma
 
 namespace {
 
-/// Sends what is missing of one shard.
-Result<void> push_shard(Channel& channel, const fs::path& file, const DataShard& shard, std::uint64_t offset) {
+/// A file that the coordinator keeps by its hash.
+struct KeptFile {
+    Digest sha256;
+    std::uint64_t bytes = 0;
+};
+
+/// Sends what is missing of it.
+Result<void> push_file(Channel& channel, const fs::path& file, const KeptFile& shard, std::uint64_t offset) {
     std::ifstream in(file, std::ios::binary);
     if (!in) return fail(Errc::not_found, "there is no " + file.string(), "skerry data prepare");
     in.seekg(static_cast<std::streamoff>(offset));
@@ -125,7 +135,7 @@ Result<void> push_command(const Context& context, const std::string& folder) {
         const DataShard& shard = data->shards[i];
         if ((*have)[i].value("complete", false)) continue;
         std::uint64_t offset = number((*have)[i], "bytes");
-        auto done = push_shard(*channel, fs::path(folder) / shard.file, shard, offset);
+        auto done = push_file(*channel, fs::path(folder) / shard.file, {shard.sha256, shard.bytes}, offset);
         if (!done) return done;
         sent += shard.bytes - offset;
         ++pushed;
@@ -141,31 +151,104 @@ Result<void> push_command(const Context& context, const std::string& folder) {
 
 // ------------------------------------------------------------------------------------------------ runs
 
+namespace {
+
+/// Makes the run of a draft whose data is there already.
+Result<Json> create_run(const Context& context, Channel& channel, const RunDraft& draft, bool start) {
+    auto have = ask_shards(channel, draft.data);
+    if (!have) return have;
+    for (const Json& shard : *have) {
+        if (!shard.value("complete", false))
+            return fail(Errc::no_data, "the coordinator does not have all shards of this run's data", "skerry data push DIR");
+    }
+    Json args{{"data_manifest", draft.data_manifest}, {"settings", Json::parse(draft.settings)}, {"start", start}};
+    auto made = channel.call("run.create", args, to_bytes(draft.manifest));
+    if (!made || context.json) return made;
+    const Manifest& m = draft.manifest;
+    std::printf("run %s: %s parameters, %s tokens in rounds of %u steps x %u x %u tokens a node, %s\n", m.name.c_str(),
+                to_count_text(static_cast<double>(m.elements)).c_str(), to_count_text(static_cast<double>(m.target_tokens)).c_str(),
+                m.local_steps, m.batch_sequences, m.sequence_tokens, start ? "started" : "created");
+    return made;
+}
+
+void print_next(const Manifest& m) { std::printf("next:  skerry token create --run %s\n", m.name.c_str()); }
+
+/// The state's file at the coordinator, by its hash.
+Result<KeptFile> send_state(Channel& channel, const StateAt& state) {
+    std::string pattern = (fs::temp_directory_path() / "skerry-fork-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) return fail(file_error("cannot make", pattern, errno));
+    struct Scratch {
+        fs::path folder;
+        ~Scratch() {
+            std::error_code ignored;
+            fs::remove_all(folder, ignored);
+        }
+    } scratch{pattern};
+    auto sha256 = write_base_state(scratch.folder / kBaseState, state.theta(), state.momentum());
+    if (!sha256) return fail(sha256.error());
+    KeptFile file{*sha256, base_state_bytes(state.manifest().elements)};
+    auto have = channel.call("data.have", {{"shards", {sha256->hex()}}});
+    if (!have) return fail(have.error());
+    if (!have->contains("shards") || (*have)["shards"].size() != 1) return fail(Errc::malformed, "the coordinator answered for other files");
+    const Json& here = (*have)["shards"][0];
+    if (!here.value("complete", false)) {
+        auto sent = push_file(channel, scratch.folder / kBaseState, file, number(here, "bytes"));
+        if (!sent) return fail(sent.error());
+    }
+    return file;
+}
+
+}  // namespace
+
 Result<void> run_create_command(const Context& context, const std::string& file, bool start) {
     auto draft = load_run_draft(file, random_fixed<RunId>());
     if (!draft) return fail(draft.error());
     auto channel = Channel::to_coordinator(context);
     if (!channel) return fail(channel.error());
-    auto have = ask_shards(*channel, draft->data);
-    if (!have) return fail(have.error());
-    for (const Json& shard : *have) {
-        if (!shard.value("complete", false))
-            return fail(Errc::no_data, "the coordinator does not have all shards of this run's data", "skerry data push DIR");
-    }
-    Json args{{"data_manifest", draft->data_manifest}, {"settings", Json::parse(draft->settings)}, {"start", start}};
-    auto made = channel->call("run.create", args, to_bytes(draft->manifest));
+    auto made = create_run(context, *channel, *draft, start);
     if (!made) return fail(made.error());
-    if (context.json) {
-        Json out = *made;
-        out["schema"] = "skerry.run-created/1";
-        print_json(out);
+    if (!context.json) {
+        print_next(draft->manifest);
         return {};
     }
-    const Manifest& m = draft->manifest;
-    std::printf("run %s: %s parameters, %s tokens in rounds of %u steps x %u x %u tokens a node, %s\n", m.name.c_str(),
-                to_count_text(static_cast<double>(m.elements)).c_str(), to_count_text(static_cast<double>(m.target_tokens)).c_str(),
-                m.local_steps, m.batch_sequences, m.sequence_tokens, start ? "started" : "created");
-    std::printf("next:  skerry token create --run %s\n", m.name.c_str());
+    Json out = *made;
+    out["schema"] = "skerry.run-created/1";
+    print_json(out);
+    return {};
+}
+
+Result<void> run_fork_command(const Context& context, const std::string& file, std::optional<std::uint64_t> step, bool start) {
+    if (context.dir.empty()) return fail(Errc::usage, "whose state?", "--dir NODEDIR: the folder of a node of the run to fork");
+    auto draft = load_run_draft(file, random_fixed<RunId>());
+    if (!draft) return fail(draft.error());
+    auto at = step ? std::optional(Step{*step}) : std::nullopt;
+    auto state = StateAt::rebuild(run_folder_of(context.dir), at, fs::temp_directory_path());
+    if (!state) return fail(state.error());
+    const Manifest& parent = state->manifest();
+    Manifest& m = draft->manifest;
+    if (m.elements != parent.elements || m.model_json != parent.model_json)
+        return fail(Errc::config_invalid, file + ": [model] is not that of run " + parent.name, "a fork has the shape of the run that it comes from");
+    auto channel = Channel::to_coordinator(context);
+    if (!channel) return fail(channel.error());
+    auto kept = send_state(*channel, *state);
+    if (!kept) return fail(kept.error());
+    m.initial_root = kept->sha256;
+    m.parent_run = parent.run;
+    m.parent_step = state->step();
+    m.parent_h = state->h();
+    auto made = create_run(context, *channel, *draft, start);
+    if (!made) return fail(made.error());
+    if (!context.json) {
+        std::printf("its S_0 is S_%llu of run %s, digest %s\n", static_cast<unsigned long long>(state->step().value), parent.name.c_str(),
+                    state->digest().hex().c_str());
+        print_next(m);
+        return {};
+    }
+    Json out = *made;
+    out["schema"] = "skerry.run-forked/1";
+    out["parent"] = {{"run", parent.name}, {"run_id", parent.run.hex()}, {"step", state->step().value}, {"digest", state->digest().hex()},
+                     {"h", state->h().hex()}};
+    print_json(out);
     return {};
 }
 

@@ -189,7 +189,7 @@ Result<Json> decisions_json(const std::filesystem::path& folder, std::string& ru
     auto manifest = parse_manifest(*body);
     if (!manifest) return fail(manifest.error());
     run_name = manifest->name;
-    Step first = manifest->parent_run.is_zero() ? Step{0} : manifest->parent_step;
+    const Step first;
     auto log = DecisionLog::open_read_only(folder / "decisions", first, chain_start(body_digest(*body)));
     if (!log) return fail(log.error());
     Json out = Json::array();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "node/compress/codec.hpp"
+#include "node/log/base_state.hpp"
 #include "node/log/contribution_file.hpp"
 #include "node/log/decision_log.hpp"
 #include "node/log/entry_file.hpp"
@@ -227,6 +228,7 @@ class RunStore {
     Result<void> find_snapshots();
     Result<void> find_contributions();
 
+    bool can_make_first() const { return has_first_state(manifest_, folder_); }
     DiskPath entry_path(Step k) const;
     DiskPath prepared_path(const PreparedEntry& entry) const;
     std::optional<PreparedEntry> open_prepared(const DiskPath& path) const;
@@ -257,7 +259,6 @@ class RunStore {
     const Codec* codec_ = nullptr;
     std::uint32_t layout_id_ = 0;
     Step first_;
-    bool seeded_ = true;  ///< S_first follows from the manifest
     NodeFiles files_;
     FolderLock lock_;
     StateFiles state_;

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "node/log/base_state.hpp"
 #include "node/log/decision_log.hpp"
 #include "node/log/node_files.hpp"
 #include "node/log/replay.hpp"
@@ -49,8 +50,7 @@ class Verifier {
           manifest_(manifest),
           run_digest_(body_digest(to_bytes(manifest))),
           grid_{manifest.elements, manifest.piece_elements},
-          first_(manifest.parent_run.is_zero() ? Step{0} : manifest.parent_step),
-          seeded_(manifest.initial_root.is_zero() && manifest.parent_run.is_zero()) {}
+          seeded_(has_first_state(manifest, folder)) {}
 
     Result<VerifyReport> run() {
         auto codec = find_codec(manifest_.codec);
@@ -289,7 +289,8 @@ bool Verifier::needed(Step step) const {
 Result<void> Verifier::load_base(Step base, const StateFiles& files) {
     auto known = snapshots_.find(base);
     if (known == snapshots_.end()) {
-        fill_initial_state(manifest_, grid_, files);
+        auto loaded = load_first_state(manifest_, grid_, folder_, files);
+        if (!loaded) return loaded;
         tokens_ = 0;
         return {};
     }

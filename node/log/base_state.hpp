@@ -1,0 +1,30 @@
+#pragma once
+// S_0 of a run: computed from its seed, or read from a base state that its owner pushed (a fork).
+//
+// A base state is one file, named in the manifest by its SHA-256: tag "skerry/file/base/1", zero byte, u64 P, theta and
+// momentum as P float32 each, little-endian. It holds no run, step or tokens: whose state it was is in the manifest.
+
+#include "node/log/state_files.hpp"
+
+namespace skerry::node {
+
+/// Its name in a run folder.
+inline constexpr const char* kBaseState = "base";
+
+/// Size of the file for P elements.
+std::uint64_t base_state_bytes(std::uint64_t elements);
+
+/// theta and m are [P] float32. Returns the SHA-256 of the file, which is durable then.
+/// errors  not_finite; disk_full, io_error.
+Result<Digest> write_base_state(const DiskPath& file, std::span<const float> theta, std::span<const float> m);
+
+/// errors  digest_mismatch: it is another file, or damaged (theta and m are undefined then); not_found; io_error.
+Result<void> read_base_state(const DiskPath& file, const Digest& sha256, const StateFiles& files);
+
+/// Whether S_0 can be made here: from the seed always.
+bool has_first_state(const Manifest& manifest, const DiskPath& run_folder);
+/// theta, m := S_0. errors  those of read_base_state.
+Result<void> load_first_state(const Manifest& manifest, const PieceGrid& grid, const DiskPath& run_folder,
+                              const StateFiles& files);
+
+}  // namespace skerry::node
