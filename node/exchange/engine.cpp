@@ -3,6 +3,7 @@
 #include <boost/asio/post.hpp>
 
 #include "node/log/run_store.hpp"
+#include "node/log/store_work.hpp"
 #include "protocol/base/failpoint.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/base/task_group.hpp"
@@ -17,16 +18,6 @@ constexpr std::chrono::seconds kTick{1};
 /// Wire bytes beyond the whole messages of the last second that count as a chunk under way.
 constexpr std::uint64_t kProgressBytes = 1024;
 constexpr std::uint64_t kUnreachableTicks = 15;
-
-template <class T>
-Result<Answer> to_answer(Result<T> result) {
-    if (!result) return fail(result.error());
-    return Answer{std::move(*result)};
-}
-Result<Answer> to_answer(Result<void> result) {
-    if (!result) return fail(result.error());
-    return Answer{};
-}
 
 Error no_run_yet() { return {Errc::bad_state, "there is no run folder yet", {}}; }
 

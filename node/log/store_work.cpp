@@ -7,11 +7,6 @@
 namespace skerry::node {
 namespace {
 
-Result<Answer> answer(Result<void> result) {
-    if (!result) return fail(result.error());
-    return Answer{};
-}
-
 Result<Answer> state_answer(Result<Digest> digest) {
     if (!digest) return fail(digest.error());
     return Answer{StateAnswer{*digest, true}};
@@ -30,7 +25,7 @@ Result<Answer> carry_out(const DiskPath& folder, const PersistSeen& action) {
     seen.incarnation = action.incarnation;
     if (action.roster) seen.roster = *action.roster;
     if (!action.ticket.empty()) seen.ticket = action.ticket;
-    return answer(files.write_seen(seen));
+    return to_answer(files.write_seen(seen));
 }
 
 Result<std::shared_ptr<RunStore>> carry_out(const DiskPath& folder, const AdoptManifest& action) {

@@ -3,11 +3,23 @@
 // shell decides when, and reports what comes out.
 
 #include <memory>
+#include <utility>
 
 #include "node/core/actions.hpp"
 #include "node/log/run_store.hpp"
 
 namespace skerry::node {
+
+/// What came out of the work for an action, as its Done has it.
+template <class T>
+Result<Answer> to_answer(Result<T> result) {
+    if (!result) return fail(result.error());
+    return Answer{std::move(*result)};
+}
+inline Result<Answer> to_answer(Result<void> result) {
+    if (!result) return fail(result.error());
+    return Answer{};
+}
 
 /// Fields that the action leaves empty stay as they are. Makes the folder if need be.
 Result<Answer> carry_out(const DiskPath& folder, const PersistSeen& action);

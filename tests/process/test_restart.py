@@ -4,7 +4,7 @@ import statistics
 import time
 import unittest
 
-from harness import PACE, ProcessTest, ROOT, report
+from harness import PACE, ROOT, ProcessTest, report
 
 STEP_MS, LOCAL_STEPS = 200, 15
 ANSWERS = 2.0 * PACE

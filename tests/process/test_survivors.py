@@ -5,7 +5,7 @@ import pathlib
 import time
 import unittest
 
-from harness import PACE, ProcessTest, ROOT, report
+from harness import PACE, ROOT, ProcessTest, report
 
 STEP_MS, LOCAL_STEPS = 200, 15  # a round takes three seconds
 SILENT_AFTER = 2.0

@@ -13,16 +13,6 @@ using namespace node;
 
 namespace {
 constexpr Millis kStagingRetry{1000};
-
-template <class T>
-Result<Answer> to_answer(Result<T> result) {
-    if (!result) return fail(result.error());
-    return Answer{std::move(*result)};
-}
-Result<Answer> to_answer(Result<void> result) {
-    if (!result) return fail(result.error());
-    return Answer{};
-}
 }  // namespace
 
 // ---------------------------------------------------------------------------------------------- durable facts
