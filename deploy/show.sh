@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Shows what Skerry promises: one line for each item with its value and its bar, then "N ok, N FAIL".
-# usage: deploy/show.sh [--only N] [--no-setup]      Needs root (namespaces, full disks). Takes about an hour.
+# usage: deploy/show.sh [--only N] [--no-setup]      Needs root (namespaces, full disks). Takes some hours; one item, minutes.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
