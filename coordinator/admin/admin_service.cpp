@@ -67,6 +67,8 @@ Task<Result<Json>> AdminService::dispatch(const AdminRequest& request, const Jso
     if (verb == "nodes") co_return co_await nodes(args);
     if (verb == "run.create") co_return co_await create_run(args, request.data);
     if (verb == "run.start" || verb == "run.pause" || verb == "run.stop") co_return co_await change_run(args, verb);
+    if (verb == "run.rollback") co_return co_await roll_back(args);
+    if (verb == "run.config") co_return co_await configure(args);
     if (verb == "token.create") co_return co_await create_token(args);
     if (verb == "token.revoke") co_return co_await revoke_token(args);
     if (verb == "token.ls") co_return co_await list_tokens(args);
@@ -174,6 +176,45 @@ Task<Result<Json>> AdminService::change_run(const Json& args, const std::string&
     auto now = co_await status_of(*name);
     if (!now) co_return fail(now.error());
     co_return Json{{"run", *name}, {"state", to_word(now->run_state)}, {"head", now->head.value}, {"next", now->next}};
+}
+
+Task<Result<Json>> AdminService::roll_back(const Json& args) {
+    auto name = pick_run(args);
+    if (!name) co_return fail(name.error());
+    auto to = count_of(args, "to_step");
+    if (!to) co_return usage("expected to_step");
+    AdminVerb verb = admin::Rollback{Step{*to}, flag_of(args, "refeed"), {}};
+    auto answer = co_await runs_.command(*name, std::move(verb));
+    if (answer.error) co_return fail(*answer.error);
+    auto now = co_await status_of(*name);
+    if (!now) co_return fail(now.error());
+    co_return Json{{"run", *name}, {"step", now->head.value}, {"to", *to}, {"members", now->members}, {"next", now->next}};
+}
+
+Task<Result<Json>> AdminService::configure(const Json& args) {
+    auto name = pick_run(args);
+    if (!name) co_return fail(name.error());
+    auto before = co_await status_of(*name);
+    if (!before) co_return fail(before.error());
+    OuterHyper outer = before->outer;
+    for (const auto& [key, value] : args.items()) {
+        if (key == "run") continue;
+        bool eta = key == "outer.lr";
+        if (!eta && key != "outer.momentum")
+            co_return fail(Errc::usage, "'" + key + "' cannot be changed in a run", "outer.lr and outer.momentum can");
+        double number = value.is_number() ? value.get<double>() : -1;
+        bool fits = eta ? number > 0 && number <= 10 : number >= 0 && number < 1;
+        if (!fits) co_return usage(key + (eta ? ": a number above 0, at most 10" : ": a number from 0 to below 1"));
+        (eta ? outer.eta : outer.mu) = static_cast<float>(number);
+    }
+    if (outer == before->outer) co_return usage("these are the run's outer.lr and outer.momentum already");
+    AdminVerb verb = admin::Configure{outer};
+    auto answer = co_await runs_.command(*name, std::move(verb));
+    if (answer.error) co_return fail(*answer.error);
+    auto now = co_await status_of(*name);
+    if (!now) co_return fail(now.error());
+    co_return Json{{"run", *name}, {"step", now->head.value}, {"members", now->members}, {"next", now->next},
+                   {"outer", {{"lr", outer.eta}, {"momentum", outer.mu}}}};
 }
 
 // ---------------------------------------------------------------------------------------------- tokens

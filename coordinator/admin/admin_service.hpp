@@ -47,6 +47,8 @@ class AdminService {
     Task<Result<Json>> nodes(const Json& args);
     Task<Result<Json>> create_run(const Json& args, const Bytes& manifest);
     Task<Result<Json>> change_run(const Json& args, const std::string& verb);
+    Task<Result<Json>> roll_back(const Json& args);
+    Task<Result<Json>> configure(const Json& args);
     Task<Result<Json>> create_token(const Json& args);
     Task<Result<Json>> revoke_token(const Json& args);
     Task<Result<Json>> list_tokens(const Json& args);

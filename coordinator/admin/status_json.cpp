@@ -145,6 +145,9 @@ Json to_json(const RunStatus& run, const std::optional<std::pair<Step, double>>&
              {"superseded", run.superseded},
              {"withdrawn", run.withdrawn},
              {"coordinator", to_json(info)}};
+    out["outer"] = {{"lr", run.outer.eta}, {"momentum", run.outer.mu}};
+    out["rolled_back"] = nullptr;
+    if (run.rolled_back) out["rolled_back"] = {{"step", run.rolled_back->second.value}, {"to", run.rolled_back->first.value}};
     if (run.heldout_loss) out["heldout"] = heldout(run, first);
     std::uint64_t left = run.target_tokens > run.tokens_committed ? run.target_tokens - run.tokens_committed : 0;
     bool known = run.tokens_per_s > 0;

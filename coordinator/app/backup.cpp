@@ -210,8 +210,9 @@ Result<void> restore_command(const fs::path& file, const fs::path& dir) {
     if (ec) return fail(file_error("cannot rename", fresh, ec.value()));
     std::printf("Restored coordinator %s (fingerprint %s) as of %s\n%s", read->info.coordinator.c_str(), read->info.fingerprint.c_str(),
                 read->info.made.c_str(), lines_of(read->info).c_str());
-    std::printf("Make sure that the old coordinator does not run. Data shards are not in a backup: skerry data push, once it runs.\n"
-                "Next:  skerry-coordinator run --dir %s\n", target.c_str());
+    std::printf("Make sure that the old coordinator does not run. Nodes may know more than this backup, so a run holds until it has caught up.\n"
+                "Next, for each run:  skerry-coordinator rebuild --dir %s --run NAME\n"
+                "Then:  skerry-coordinator run --dir %s, and skerry data push (data shards are not in a backup)\n", target.c_str(), target.c_str());
     return {};
 }
 

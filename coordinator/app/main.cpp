@@ -6,6 +6,8 @@
 
 #include "coordinator/app/backup.hpp"
 #include "coordinator/app/coordinator_app.hpp"
+#include "coordinator/app/rebuild_app.hpp"
+#include "protocol/config/quantity.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/identity/keys.hpp"
@@ -69,6 +71,25 @@ Result<void> run(RunOptions options, const std::string& listen, const std::strin
     return app.run();
 }
 
+Result<void> run_rebuild(RebuildOptions options, const std::string& listen, const std::vector<std::string>& confirm,
+                         const std::string& patience) {
+    configure_log(LogLevel::warn, "skerry-coordinator");
+    if (!listen.empty()) {
+        auto address = parse_address(listen, kDefaultPort);
+        if (!address) return fail(address.error());
+        options.listen = *address;
+    }
+    for (const std::string& id : confirm) {
+        auto node = parse_fixed_hex<NodeId>(id);
+        if (!node) return fail(Errc::usage, "--confirm: '" + id + "' is no node id", "64 hex digits each, see skerry nodes --json");
+        options.confirm.insert(*node);
+    }
+    auto wait = parse_duration(patience);
+    if (!wait) return fail(wait.error());
+    options.patience = *wait;
+    return rebuild(options);
+}
+
 int report(const Result<void>& result) {
     if (result) return 0;
     std::fprintf(stderr, "%s\n", to_text(result.error()).c_str());
@@ -112,6 +133,26 @@ int main_of(int argc, char** argv) {
     auto* restore = app.add_subcommand("restore", "make a coordinator's folder from a backup");
     restore->add_option("file", backup_file, "the backup")->required();
     restore->add_option("--dir", dir, "the new folder")->required();
+    RebuildOptions rebuild_options;
+    std::vector<std::string> confirm;
+    std::string rebuild_listen;
+    std::string patience = "10min";
+    std::string rebuild_dir, rebuild_key, settings_file, rebuild_ready;
+    auto* rebuild_command = app.add_subcommand("rebuild", "make a lost coordinator's folder anew of what its nodes hold");
+    rebuild_command->add_option("--dir", rebuild_dir, "the new folder")->required();
+    rebuild_command->add_option("--root-key", rebuild_key, "the root key's file; not needed in a folder that restore made");
+    rebuild_command->add_option("--run", rebuild_options.run, "the run's name")->required();
+    rebuild_command->add_option("--name", rebuild_options.name, "where there is no coordinator.toml: as for init");
+    rebuild_command->add_option("--public", rebuild_options.public_host, "as for init")->capture_default_str();
+    rebuild_command->add_option("--port", rebuild_options.port, "as for init")->capture_default_str();
+    rebuild_command->add_option("--listen", rebuild_listen, "HOST:PORT instead of the config's");
+    rebuild_command->add_option("--settings", settings_file, "settings.json of the run, if it is kept somewhere");
+    rebuild_command->add_option("--confirm", confirm, "ids of your nodes; nobody else is listened to, nothing is asked")->delimiter(',');
+    rebuild_command->add_flag("--yes", rebuild_options.yes, "take whoever answers for a node of yours");
+    rebuild_command->add_flag("--accept-loss", rebuild_options.accept_loss,
+                              "go on with fewer answers than can prove that nothing is missing; the chain will say so");
+    rebuild_command->add_option("--patience", patience, "how long to wait for answers")->capture_default_str();
+    rebuild_command->add_option("--ready-file", rebuild_ready, "written once the port is open");
 
     try {
         app.parse(argc, argv);
@@ -121,6 +162,13 @@ int main_of(int argc, char** argv) {
     if (init_command->parsed()) return report(init(init_options));
     if (backup->parsed()) return report(backup_command(dir, backup_file));
     if (restore->parsed()) return report(restore_command(backup_file, dir));
+    if (rebuild_command->parsed()) {
+        rebuild_options.dir = rebuild_dir;
+        rebuild_options.root_key = rebuild_key;
+        rebuild_options.settings = settings_file;
+        rebuild_options.ready_file = rebuild_ready;
+        return report(run_rebuild(std::move(rebuild_options), rebuild_listen, confirm, patience));
+    }
     options.dir = dir;
     options.ready_file = ready_file;
     if (run_command->parsed()) return report(run(std::move(options), listen, level, format));

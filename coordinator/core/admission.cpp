@@ -62,6 +62,13 @@ std::optional<Refusal> Admission::check_versions(const Hello& hello) const {
     if (!hello.run_name.empty() && hello.run_name != c_.manifest.name)
         return refusal_of(Errc::no_such_run, "no run is called " + hello.run_name,
                           "check the run's name in the token");
+    const bool changed = c_.first_change || c_.meta.loss_to_record || (c_.open && c_.open->plan.kind != EntryKind::commit);
+    if (changed && hello.versions.max < kVersionOfChanges)
+        return refusal_of(Errc::version_mismatch,
+                          "step " + std::to_string(c_.first_change.value_or(c_.head).value) +
+                              " of this run is a rollback or another change, which needs protocol 1.1; the node speaks " +
+                              to_text(hello.versions),
+                          "install a newer skerry-node");
     return {};
 }
 
@@ -107,6 +114,12 @@ std::optional<Refusal> Admission::check_history(const HelloReceived& event) {
                           "it tries again by itself; the operator runs skerry-coordinator rebuild");
     }
     const Node* node = c_.find(event.node);
+    // After a rebuild without this node: it may have heard of the decision that the prepared entry waits for.
+    const bool found_open = c_.open && c_.open->row.must_end_decided;
+    if (found_open && hello.head == c_.head.next() && hello.seen_term <= c_.term)
+        return refusal_of(Errc::bad_state,
+                          "this node knows step " + std::to_string(c_.head.value) + " decided; the rebuilt coordinator finishes it first",
+                          "it tries again by itself; if that never ends, rebuild again with this node there");
     const bool ahead = hello.head > c_.head || hello.seen_term > c_.term ||
                        (node && hello.incarnation_in_memory > node->row.incarnation && !node->row.boot.is_zero());
     if (ahead) {
@@ -204,6 +217,7 @@ void Admission::attach(Node& node, const HelloReceived& event) {
     node.session = event.session;
     node.heard = c_.now;
     node.expected = false;
+    node.version = hello.versions.max;
     node.known_head = hello.head;
     c_.sessions[event.session].node = event.node;
     c_.save(node);

@@ -23,6 +23,14 @@ std::uint64_t positions_of(const Manifest& manifest) {
 
 }  // namespace
 
+Step first_decision_needed(Step head, const std::optional<PlanRow>& row) {
+    Step first{head.value - std::min<std::uint64_t>(head.value, kImageDecisions)};
+    const auto plan = row ? parse_plan(row->body) : Result<Plan>(fail(Errc::not_found, ""));
+    if (plan && is_rollback(plan->kind))
+        first = std::min(first, Step{plan->rollback_to.value - std::min<std::uint64_t>(plan->rollback_to.value, 1)});
+    return first;
+}
+
 bool OpenPlan::is_member(const NodeId& node) const {
     return std::binary_search(plan.members.begin(), plan.members.end(), node);
 }
@@ -41,7 +49,7 @@ Context::Context(Image image, CoreConfig config_in, Signing signing_in)
       manifest_digest(body_digest(image.run.manifest)),
       term(image.term),
       meta(image.meta),
-      ledger(image, positions_of(manifest)),
+      ledger(image, positions_of(manifest) + image.meta.void_sequences),
       head(image.head),
       h_head(chain_start(manifest_digest)),
       last_attempt(image.last_attempt) {
@@ -56,6 +64,11 @@ Context::Context(Image image, CoreConfig config_in, Signing signing_in)
         h_head = recent.back().h_after;
         tokens_committed = recent.back().tokens_after;
     }
+    outer = manifest.outer;
+    if (!recent.empty())
+        if (auto last = parse_decision(recent.back().record.decision.body)) outer = last->outer;
+    rollbacks = image.rollbacks;
+    first_change = image.first_change;
     if (image.plan) {
         auto plan = parse_plan(image.plan->body);
         SKERRY_ASSERT(plan.has_value() && image.plan->step == head);
@@ -109,6 +122,19 @@ std::optional<Digest> Context::h_at(Step step) const {
     for (const DecisionRow& row : recent)
         if (row.step.next() == step) return row.h_after;
     return {};
+}
+
+std::optional<std::uint64_t> Context::tokens_at(Step step) const {
+    if (step == head) return tokens_committed;
+    if (step.value == 0) return 0;
+    for (const DecisionRow& row : recent)
+        if (row.step.next() == step) return row.tokens_after;
+    return {};
+}
+
+bool Context::undone(Step state) const {
+    return std::any_of(rollbacks.begin(), rollbacks.end(),
+                       [&](const auto& r) { return r.first < state && state <= r.second; });
 }
 
 bool Context::keeps_digest(Step step) const {

@@ -30,6 +30,7 @@ struct Node {
     };
     std::optional<Reload> reload;
     Mono joining_since{};
+    std::uint32_t version = 0;     ///< of the protocol, highest that it speaks; 0: not heard since our start
     Mono restarted{};              ///< when this process of its was admitted; zero: before ours
     std::string phase;
     Mono phase_since{};
@@ -87,7 +88,10 @@ struct Context {
     Step head;
     Digest h_head;
     std::uint64_t tokens_committed = 0;
+    OuterHyper outer;                ///< in force: the manifest's until a CONFIG changed it
     std::deque<DecisionRow> recent;  ///< the newest decisions, oldest first
+    std::vector<std::pair<Step, Step>> rollbacks;  ///< (step gone back to, its own)
+    std::optional<Step> first_change;  ///< the first decision of another kind than commit
     std::map<Step, std::map<NodeId, Digest>> digests;
     std::optional<OpenPlan> open;
     Attempt last_attempt;
@@ -129,6 +133,10 @@ struct Context {
     std::uint32_t safe_copies() const;
     /// h of S_k; empty if too old to be remembered.
     std::optional<Digest> h_at(Step step) const;
+    /// Committed tokens of S_step; empty if too old to be remembered.
+    std::optional<std::uint64_t> tokens_at(Step step) const;
+    /// Whether a rollback undid S_state.
+    bool undone(Step state) const;
     /// Whether digests of S_step are still of use: the newest states, and those that snapshots are made of.
     bool keeps_digest(Step step) const;
     std::uint64_t local_sequences() const;  ///< of one round of one node; 0: by time

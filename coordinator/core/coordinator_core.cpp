@@ -243,6 +243,8 @@ void CoordinatorCore::Parts::admin(const AdminCommand& command) {
                    [&](const admin::StartRun&) { answer.error = steps.start_run(); },
                    [&](const admin::PauseRun&) { answer.error = steps.pause_run(); },
                    [&](const admin::StopRun& v) { answer.error = steps.stop_run(v.now); },
+                   [&](const admin::Rollback& v) { answer.error = steps.roll_back(v); },
+                   [&](const admin::Configure& v) { answer.error = steps.configure(v); },
                    [&](const admin::GetStatus&) { answer.value = desk.status(c.now); },
                },
                command.verb);

@@ -17,13 +17,18 @@ constexpr std::size_t kRateRounds = 16;
 
 std::uint64_t StepMachine::tokens_after(const Plan& plan) const {
     std::uint64_t tokens = c_.tokens_committed;
+    if (is_rollback(plan.kind)) {
+        const auto then = c_.tokens_at(plan.rollback_to);
+        SKERRY_ASSERT(then.has_value());
+        tokens = *then;
+    }
     for (const Participant& p : plan.participants) tokens += p.weight_tokens;
     return tokens;
 }
 
 Digest StepMachine::h_for(const Digest& root) const {
     const Digest roots[] = {root};
-    return chain_next(c_.h_head, c_.head, EntryKind::commit, c_.open->row.digest, roots, tokens_after(c_.open->plan));
+    return chain_next(c_.h_head, c_.head, c_.open->plan.kind, c_.open->row.digest, roots, tokens_after(c_.open->plan));
 }
 
 Decision StepMachine::make_decision(const Digest& root) const {
@@ -38,6 +43,7 @@ Decision StepMachine::make_decision(const Digest& root) const {
     d.roots = {root};
     d.fragment = plan.fragment;
     d.outer = plan.outer;
+    d.rollback_to = plan.rollback_to;
     for (const Participant& p : plan.participants)
         d.credits.push_back({p.node, p.contribution, p.weight_tokens, p.segments});
     d.tokens_after = tokens_after(plan);
@@ -76,6 +82,10 @@ void StepMachine::decide(const Digest& root, const Votes& votes) {
 
     credit(plan);
     time_decision();
+    if (is_rollback(plan.kind)) undo_credits(plan);
+    if (plan.kind != EntryKind::commit && !c_.first_change) c_.first_change = plan.step;
+    c_.outer = plan.outer;
+    if (plan.kind == EntryKind::loss_accepted) c_.meta.loss_to_record = false;
     end_plan(PlanEnd::decided, "");
     c_.head = c_.head.next();
     c_.h_head = decision.h_after;
@@ -85,11 +95,12 @@ void StepMachine::decide(const Digest& root, const Votes& votes) {
                                {"tokens", std::to_string(row.tokens_after)},
                                {"voters", std::to_string(votes.voters.size())}});
     c_.recent.push_back(std::move(row));
-    if (c_.recent.size() > kRecentDecisions) c_.recent.pop_front();
+    while (c_.recent.size() > kRecentDecisions) c_.recent.pop_front();
     after_decision();
     free_ended(plan);
     c_.ledger.check();  // I8
-    SKERRY_ASSERT(c_.ledger.credited() * c_.manifest.sequence_tokens == c_.tokens_committed);  // I7
+    const std::uint64_t live = c_.ledger.credited() - c_.meta.void_sequences;
+    SKERRY_ASSERT(live * c_.manifest.sequence_tokens == c_.tokens_committed);  // I7
 }
 
 void StepMachine::credit(const Plan& plan) {
@@ -144,7 +155,7 @@ std::optional<Error> StepMachine::pause_run() {
 
 std::optional<Error> StepMachine::stop_run(bool now) {
     if (c_.meta.run_state != RunState::stopped) finish_run("stopped by the operator");
-    if (now && c_.open) {
+    if (now && c_.open && !c_.open->row.must_end_decided) {
         const Plan old = c_.open->plan;
         end_plan(PlanEnd::withdrawn, "the run was stopped at once");
         free_ended(old);

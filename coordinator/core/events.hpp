@@ -56,12 +56,20 @@ struct ClearNode { NodeId node; };
 struct StartRun {};   ///< created, paused or stopped -> running
 struct PauseRun {};   ///< after the open step
 struct StopRun { bool now = false; };  ///< after the open step; `now` withdraws the plan
+/// A plan whose decision makes S_{k+1} of S_to. `history`: records from step to - 1 on, as the journal has them.
+struct Rollback {
+    Step to;
+    bool refeed = false;  ///< the data of the steps that are undone is fed again
+    std::vector<SignedDecision> history;
+};
+/// A plan whose decision changes the hyper-parameters of the outer step.
+struct Configure { OuterHyper outer; };
 struct GetStatus {};
 }  // namespace admin
 
 using AdminVerb = std::variant<admin::CreateToken, admin::RevokeToken, admin::ListTokens, admin::RevokeNode,
                                admin::ClearNode, admin::StartRun, admin::PauseRun, admin::StopRun,
-                               admin::GetStatus>;
+                               admin::Rollback, admin::Configure, admin::GetStatus>;
 struct AdminCommand {
     std::uint64_t id = 0;  ///< comes back in AdminAnswer
     AdminVerb verb;
@@ -148,6 +156,8 @@ struct RunStatus {
     std::vector<WaitingFor> waiting_for;
     std::vector<NodeStatus> nodes;
     Step floor;
+    OuterHyper outer;                    ///< in force
+    std::optional<std::pair<Step, Step>> rolled_back;  ///< the newest rollback: (step gone back to, its own)
     std::optional<StateDigest> agreed;  ///< newest state that enough nodes reported alike
     std::uint32_t agreed_by = 0;
     std::uint64_t free_sequences = 0;    ///< returned, plus the tail up to the target

@@ -31,6 +31,11 @@ class LeaseLedger {
     /// What is not credited of the lease becomes free.
     void release(LeaseId id, Ops& ops);
 
+    /// Credited positions that a rollback undid are fed again.
+    void feed_again(std::uint64_t lo, std::uint64_t hi, Ops& ops) { add_free(lo, hi, ops); }
+    /// The run trains on so many positions more: others were credited in vain.
+    void extend(std::uint64_t positions) { limit_ += positions; }
+
     const std::map<LeaseId, LeaseRow>& leases() const { return leases_; }
     const LeaseRow* find(LeaseId id) const;
     std::vector<LeaseId> held_by(const NodeId& node) const;

@@ -149,7 +149,8 @@ void Membership::update_floor() {
                             node.row.state == NodeState::away;
         if (!counts) continue;
         if (node.report)
-            for (Step s : node.report->snapshots) ++holders[s];
+            for (Step s : node.report->snapshots)
+                if (!c_.undone(s)) ++holders[s];
         // A node that joins reads from the floor on: it stays for a while.
         const Millis patience = std::max<Millis>(Millis(600'000), 20 * c_.round_length());
         if (node.row.state == NodeState::joining && !c_.silent(node) && c_.now - node.joining_since < patience)

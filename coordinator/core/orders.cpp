@@ -116,7 +116,7 @@ std::vector<StateDigest> OrdersDesk::snapshot_digests(const std::vector<Holder>&
     for (const Holder& holder : holders) steps.insert(holder.snapshots.begin(), holder.snapshots.end());
     std::vector<StateDigest> out;
     for (auto step = steps.rbegin(); step != steps.rend() && out.size() < kMaxSnapshotsPerReport; ++step)
-        if (auto value = membership_.agreed(*step)) out.push_back({*step, value->first});
+        if (auto value = membership_.agreed(*step); value && !c_.undone(*step)) out.push_back({*step, value->first});
     return out;
 }
 
@@ -323,6 +323,8 @@ RunStatus OrdersDesk::status(Mono now) const {
         s.heldout_step = node.report->heldout_step;
     }
     s.floor = c_.floor;
+    s.outer = c_.outer;
+    if (!c_.rollbacks.empty()) s.rolled_back = c_.rollbacks.back();
     for (auto at = c_.digests.rbegin(); at != c_.digests.rend() && !s.agreed; ++at) {
         if (auto value = membership_.agreed(at->first)) {
             s.agreed = StateDigest{at->first, value->first};

@@ -70,7 +70,7 @@ void StepMachine::time_exchange(const NodeId& id, const Report& report) {
 /// What the plan that is decided now teaches.
 void StepMachine::time_decision() {
     const OpenPlan& open = *c_.open;
-    if (open.resumed) return;
+    if (open.resumed || open.plan.kind != EntryKind::commit) return;  // without chunks it says nothing of the links
     Millis slowest{0};
     for (const auto& [id, took] : open.complete) slowest = std::max(slowest, took);
     if (slowest > Millis(0)) deadlines_.add_transfer(Deadlines::load_of(open.plan), slowest);

@@ -19,8 +19,10 @@ struct MetaRow {
     Epoch epoch;
     LeaseId next_lease{1};       ///< the next id to give out; never falls
     std::uint64_t tail = 0;      ///< positions from here on were never leased
+    std::uint64_t void_sequences = 0;  ///< credited to steps that a rollback undid, and not fed again
     RunState run_state = RunState::created;
     std::string end_reason;      ///< why the run is stopped; for people
+    bool loss_to_record = false; ///< rebuilt from too few nodes: the chain has to say so before anything else
     friend bool operator==(const MetaRow&, const MetaRow&) = default;
 };
 
@@ -74,6 +76,8 @@ struct PlanRow {
     Epoch epoch;
     Digest digest;
     Bytes body;
+    /// Found prepared at a rebuild: it may have been decided already, so nothing but its decision ends it.
+    bool must_end_decided = false;
     friend bool operator==(const PlanRow&, const PlanRow&) = default;
 };
 
@@ -90,6 +94,9 @@ struct DecisionRow {
     SignedDecision record;
     friend bool operator==(const DecisionRow&, const DecisionRow&) = default;
 };
+
+/// The row of a record; none if it does not parse.
+std::optional<DecisionRow> to_row(SignedDecision record);
 
 /// The answer to a lease request, kept so that a repeated request gets the same one.
 struct RequestRow {
@@ -162,7 +169,10 @@ struct Image {
     std::optional<PlanRow> plan;
     Attempt last_attempt;                ///< highest of step `head` in plan_log; 0: none
     Step head;                           ///< decisions recorded
-    std::vector<DecisionRow> decisions;  ///< the newest kImageDecisions, oldest first
+    /// The newest kImageDecisions, oldest first; with a rollback in force all that it would undo, and the one before.
+    std::vector<DecisionRow> decisions;
+    std::vector<std::pair<Step, Step>> rollbacks;  ///< all: (step that it went back to, its own), ascending
+    std::optional<Step> first_change;    ///< the first decision of another kind than commit
     std::vector<DigestRow> digests;      ///< of the newest kImageDigestSteps states
     std::vector<RequestRow> requests;    ///< oldest first
     friend bool operator==(const Image&, const Image&) = default;
@@ -171,5 +181,8 @@ struct Image {
 inline constexpr std::size_t kImageDecisions = 64;
 inline constexpr std::size_t kImageDigestSteps = 4096;
 inline constexpr std::size_t kRequestsPerNode = 64;
+
+/// Of `Image::decisions`.
+Step first_decision_needed(Step head, const std::optional<PlanRow>& plan);
 
 }  // namespace skerry::coordinator

@@ -42,6 +42,13 @@ void StepMachine::evaluate() {
     }
     time_ready();
     if (c_.open) exchange();
+    if (!c_.open && c_.meta.loss_to_record) return record_loss();
+    // Whatever plan is in force: nobody here can vote for one, but for a rollback.
+    const std::string missing = missing_bytes();
+    if (!missing.empty() && (!c_.open || c_.open->plan.kind == EntryKind::commit)) {
+        c_.hold_reason = missing;
+        return;
+    }
     if (!c_.open && c_.meta.run_state == RunState::running) collect();
 }
 
@@ -157,7 +164,7 @@ std::optional<Plan> StepMachine::make_plan() const {
         plan.attempt = c_.last_attempt.next();
         plan.epoch = c_.meta.epoch;
         plan.elements = c_.manifest.elements;
-        plan.outer = c_.manifest.outer;
+        plan.outer = c_.outer;
         plan.members = ready;
         plan.durable_copies = std::min(c_.manifest.durable_copies, static_cast<std::uint32_t>(ready.size()));
         for (const NodeId& id : ready) {
@@ -224,7 +231,7 @@ void StepMachine::open_plan(Plan plan) {
 void StepMachine::report(const Node& node, const Report& report) {
     const NodeId& id = node.row.node;
     made_again(id, report);
-    if (!c_.open || !c_.open->is_member(id)) return;
+    if (!c_.open || !(c_.open->is_member(id) || c_.open->row.must_end_decided)) return;
     OpenPlan& open = *c_.open;
     if (report.ready && report.ready->step == c_.head) {
         // It froze another one since: it cannot give what the plan binds.
@@ -249,7 +256,8 @@ void StepMachine::report(const Node& node, const Report& report) {
     Node* mine = c_.find(id);
     if (!report.prepared || report.prepared->plan != open.row.digest) return;
     if (mine->checked_vote && mine->checked_vote->first == *report.prepared) return;
-    const bool valid = c_.signing.verify_vote(node.row.key, h_for(report.prepared->root), report.prepared->signature);
+    const bool fits = open.plan.kind == EntryKind::commit || report.prepared->root.is_zero();
+    const bool valid = fits && c_.signing.verify_vote(node.row.key, h_for(report.prepared->root), report.prepared->signature);
     mine->checked_vote.emplace(*report.prepared, valid);
     if (valid) open.voted.try_emplace(id, c_.now);
     else c_.note(true, "bad_vote", {{"peer", id.short_hex()}});
@@ -286,6 +294,15 @@ const PreparedState* StepMachine::vote_of(const NodeId& id) const {
 
 StepMachine::Votes StepMachine::count_votes() {
     Votes votes;
+    if (c_.open->row.must_end_decided) {
+        // Members may be gone for good: whoever has copied the entry counts.
+        for (const auto& [id, node] : c_.nodes) {
+            const PreparedState* vote = c_.open->is_member(id) ? nullptr : vote_of(id);
+            if (!vote) continue;
+            votes.voters.push_back(id);
+            votes.durable[vote->root] += vote->durable ? 1 : 0;
+        }
+    }
     for (const NodeId& id : c_.open->plan.members) {
         const PreparedState* vote = vote_of(id);
         if (!vote) {
@@ -320,7 +337,11 @@ void StepMachine::exchange() {
         return;
     }
     if (blocked_by_silence(votes)) return replace(silent_of(votes.missing), member_gone());
-    if (c_.now >= deadline()) return replace("the exchange took too long", member_gone());
+    if (c_.now < deadline()) return;
+    // What an operator asked for does not hold the run up for ever.
+    if (open.plan.kind != EntryKind::commit && !open.row.must_end_decided)
+        return end_plan(PlanEnd::withdrawn, "too few nodes voted for it in time");
+    replace("the exchange took too long", member_gone());
 }
 
 std::string StepMachine::lost_cause() const {
@@ -386,8 +407,19 @@ bool StepMachine::may_commit(const Votes& votes) {
     return nobody_to_wait_for || !lost_cause().empty();
 }
 
+std::optional<Plan> StepMachine::next_plan() const {
+    const Plan& plan = c_.open->plan;
+    return plan.kind == EntryKind::commit ? make_plan() : change_plan(plan.kind, plan.rollback_to, plan.outer);
+}
+
 void StepMachine::replace(const std::string& reason, bool withdraw_if_impossible) {
-    auto next = make_plan();
+    if (c_.open->row.must_end_decided) {
+        c_.hold_reason = reason + "; the plan was found at the rebuild and may have been decided: only its members can end it";
+        return;
+    }
+    auto next = next_plan();
+    // What an operator asked for and nobody can vote for now, can be asked for again.
+    if (!next && c_.open->plan.kind != EntryKind::commit) withdraw_if_impossible = true;
     if (!next && !withdraw_if_impossible) {
         c_.hold_reason = reason + "; no other plan is possible";
         return;

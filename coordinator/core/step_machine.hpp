@@ -28,6 +28,9 @@ class StepMachine {
     std::optional<Error> start_run();
     std::optional<Error> pause_run();
     std::optional<Error> stop_run(bool now);
+    /// Errors: not_found with what is kept; bad_state while another change is voted on; stale: ask again.
+    std::optional<Error> roll_back(const admin::Rollback& verb);
+    std::optional<Error> configure(const admin::Configure& verb);
 
     /// Whether this node's last READY counts for the open step.
     bool is_ready(const Node& node) const;
@@ -45,6 +48,17 @@ class StepMachine {
         std::vector<NodeId> voters;
         std::vector<NodeId> missing;
     };
+
+    std::vector<NodeId> voters_for(EntryKind kind, Step to) const;
+    std::string kept_text() const;
+    std::optional<Plan> change_plan(EntryKind kind, Step to, const OuterHyper& outer) const;
+    std::optional<Error> change_refused() const;
+    void open_change(Plan plan, const std::string& reason);
+    void remember(const std::vector<SignedDecision>& history);
+    void undo_credits(const Plan& plan);
+    void record_loss();
+    std::string missing_bytes();
+    std::optional<Plan> next_plan() const;
 
     void collect();
     void time_ready();
@@ -95,6 +109,7 @@ class StepMachine {
     std::map<Digest, Gone> gone_;           ///< contributions of the open step that nobody can give any more
     std::map<NodeId, Step> excluded_;       ///< proven liars, and the step in which
     std::map<std::pair<NodeId, NodeId>, Step> edges_;  ///< bad ones (lower id first), and when last seen
+    std::optional<Mono> missing_since_;     ///< nobody here holds the log up to its head
     bool single_owner_ = false;             ///< after two roots for one plan
     Deadlines deadlines_;
     std::set<NodeId> timed_;     ///< READY of this round is noted

@@ -7,6 +7,7 @@
 #include "protocol/base/log.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/wire/canonical.hpp"
+#include "protocol/wire/limits.hpp"
 #include "protocol/wire/signatures.hpp"
 
 namespace skerry::coordinator {
@@ -216,6 +217,10 @@ void RunHost::admin(AdminVerb verb, std::function<void(AdminAnswer)> done) {
         done(AdminAnswer{0, kStopping, {}});
         return;
     }
+    if (auto* back = std::get_if<admin::Rollback>(&verb); back && back->history.empty() && back->to < core_.head()) {
+        roll_back(std::move(*back), std::move(done));
+        return;
+    }
     bool status = std::holds_alternative<admin::GetStatus>(verb);
     if (status && outbox_.disk_is_full() && last_status_) {
         done(status_on_full_disk());
@@ -224,6 +229,26 @@ void RunHost::admin(AdminVerb verb, std::function<void(AdminAnswer)> done) {
     std::uint64_t id = next_question_++;
     questions_.emplace(id, Question{status, std::move(done)});
     feed(AdminCommand{id, std::move(verb)});
+}
+
+/// The core remembers the newest decisions; of a rollback it needs all that are undone, and the one before.
+void RunHost::roll_back(admin::Rollback verb, std::function<void(AdminAnswer)> done) {
+    const Step from{verb.to.value - std::min<std::uint64_t>(verb.to.value, 1)};
+    auto work = [journal = journal_.get(), from]() -> Result<std::vector<SignedDecision>> {
+        std::vector<SignedDecision> all;
+        for (Step at = from;; at.value = from.value + all.size()) {
+            auto some = journal->decisions(at, kMaxDecisionsPerFrame);
+            if (!some) return some;
+            if (some->empty()) return all;
+            std::move(some->begin(), some->end(), std::back_inserter(all));
+        }
+    };
+    auto then = [this, verb = std::move(verb), done = std::move(done)](Result<std::vector<SignedDecision>> records) mutable {
+        if (!records) return done(AdminAnswer{0, records.error(), {}});
+        verb.history = std::move(*records);
+        admin(std::move(verb), std::move(done));
+    };
+    store_.post(std::move(work), std::move(then));
 }
 
 // The answer travels behind transactions like everything else; so what is kept is durable.

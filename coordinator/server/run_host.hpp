@@ -106,6 +106,7 @@ class RunHost final : private ActionSink {
 
     void feed(Event event);
     void refresh_status();
+    void roll_back(admin::Rollback verb, std::function<void(AdminAnswer)> done);
     AdminAnswer status_on_full_disk() const;
     void arm_clock();
     void count(const Tx& tx, bool durable, std::chrono::steady_clock::time_point begun);

@@ -5,8 +5,10 @@ CREATE TABLE meta (
   epoch      INTEGER NOT NULL,
   next_lease INTEGER NOT NULL,
   tail       INTEGER NOT NULL,  -- data positions from here on were never leased
+  void_sequences INTEGER NOT NULL,  -- credited to steps that a rollback undid, and not fed again
   run_state  INTEGER NOT NULL,
-  end_reason TEXT NOT NULL
+  end_reason TEXT NOT NULL,
+  loss_to_record INTEGER NOT NULL  -- rebuilt from too few nodes: the chain has to say so
 ) STRICT;
 
 CREATE TABLE run (
@@ -72,7 +74,8 @@ CREATE TABLE plan (
   attempt  INTEGER NOT NULL,
   epoch    INTEGER NOT NULL,
   digest   BLOB NOT NULL,
-  body     BLOB NOT NULL
+  body     BLOB NOT NULL,
+  must_end_decided INTEGER NOT NULL  -- found prepared at a rebuild: may have been decided already
 ) STRICT;
 
 CREATE TABLE plan_log (

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::int64_t kSchemaVersion = 1;
+constexpr std::int64_t kSchemaVersion = 2;
 
 /// Rolls back unless it was committed.
 class Transaction {
@@ -45,7 +45,7 @@ Result<void> fill_new(SqliteDb& db, const RunRow& run) {
     Transaction tx(db);
     if (auto r = tx.begin(); !r) return r;
     if (auto r = db.script(kSchema); !r) return r;
-    if (auto r = db.script("PRAGMA user_version = 1; INSERT INTO meta VALUES (1, 0, 0, 1, 0, 1, '')"); !r) return r;
+    if (auto r = db.script("PRAGMA user_version = 2; INSERT INTO meta VALUES (1, 0, 0, 1, 0, 0, 1, '', 0)"); !r) return r;
     {
         auto q = db.query("INSERT INTO run VALUES (1, ?, ?)");
         q.bind(run.manifest).bind(run.data_manifest);

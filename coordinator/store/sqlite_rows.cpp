@@ -1,5 +1,6 @@
 #include "coordinator/store/sqlite_rows.hpp"
 
+#include "protocol/wire/canonical.hpp"
 #include "protocol/wire/limits.hpp"
 
 namespace skerry::coordinator {
@@ -97,10 +98,11 @@ Result<void> put(SqliteDb& db, const op::ClaimTerm& o) {
 
 Result<void> put(SqliteDb& db, const op::PutMeta& o) {
     auto q = db.query(
-        "UPDATE meta SET epoch = ?1, next_lease = ?2, tail = ?3, run_state = ?4, end_reason = ?5 "
+        "UPDATE meta SET epoch = ?1, next_lease = ?2, tail = ?3, run_state = ?4, end_reason = ?5, void_sequences = ?6, loss_to_record = ?7 "
         "WHERE epoch <= ?1 AND next_lease <= ?2 AND tail <= ?3");
     q.bind(o.meta.epoch).bind(o.meta.next_lease).bind(o.meta.tail);
-    q.bind(static_cast<int>(o.meta.run_state)).bind(o.meta.end_reason);
+    q.bind(static_cast<int>(o.meta.run_state)).bind(o.meta.end_reason).bind(o.meta.void_sequences);
+    q.bind(o.meta.loss_to_record);
     return one(q, "epoch, next lease and tail never fall");
 }
 
@@ -183,8 +185,8 @@ Result<void> put(SqliteDb& db, const op::PutPlan& o) {
         "?2 >= (SELECT coalesce(max(term), 0) FROM plan_log WHERE step = ?1)");
     logged.bind(p.step).bind(p.term).bind(p.attempt).bind(p.digest);
     if (auto done = one(logged, "a plan is for the open step and above all before it"); !done) return done;
-    auto q = db.query("INSERT INTO plan VALUES (1, ?, ?, ?, ?, ?, ?)");
-    q.bind(p.step).bind(p.term).bind(p.attempt).bind(p.epoch).bind(p.digest).bind(p.body);
+    auto q = db.query("INSERT INTO plan VALUES (1, ?, ?, ?, ?, ?, ?, ?)");
+    q.bind(p.step).bind(p.term).bind(p.attempt).bind(p.epoch).bind(p.digest).bind(p.body).bind(p.must_end_decided);
     return one(q, "one plan is in force");
 }
 
@@ -286,7 +288,7 @@ NodeRow node_of(Query& q) {
 }
 
 Result<void> load_meta(SqliteDb& db, Image& image) {
-    auto q = db.query("SELECT term, epoch, next_lease, tail, run_state, end_reason FROM meta");
+    auto q = db.query("SELECT term, epoch, next_lease, tail, run_state, end_reason, void_sequences, loss_to_record FROM meta");
     auto found = q.row();
     if (!found) return fail(found.error());
     if (!*found) return fail(Errc::malformed, "the database has no meta row");
@@ -296,6 +298,8 @@ Result<void> load_meta(SqliteDb& db, Image& image) {
     image.meta.tail = q.number<std::uint64_t>(3);
     image.meta.run_state = static_cast<RunState>(q.integer(4));
     image.meta.end_reason = q.text(5);
+    image.meta.void_sequences = q.number<std::uint64_t>(6);
+    image.meta.loss_to_record = q.integer(7) != 0;
     return {};
 }
 
@@ -304,15 +308,25 @@ Result<void> load_steps(SqliteDb& db, Image& image) {
     if (auto found = head.row(); !found) return fail(found.error());
     image.head = head.strong<Step>(0);
 
-    auto decisions = db.query("SELECT * FROM decision WHERE step + 64 >= (SELECT coalesce(max(step) + 1, 0) FROM decision) ORDER BY step");
-    if (auto r = each(decisions, [&](Query& q) { image.decisions.push_back(decision_of(q)); }); !r) return r;
-
-    auto plan = db.query("SELECT step, term, attempt, epoch, digest, body FROM plan");
+    auto plan = db.query("SELECT step, term, attempt, epoch, digest, body, must_end_decided FROM plan");
     auto take = [&](Query& q) {
         image.plan = PlanRow{q.strong<Step>(0), q.strong<Term>(1), q.strong<Attempt>(2),
-                             q.strong<Epoch>(3), q.fixed<Digest>(4), q.blob(5)};
+                             q.strong<Epoch>(3), q.fixed<Digest>(4), q.blob(5), q.integer(6) != 0};
     };
     if (auto r = each(plan, take); !r) return r;
+
+    auto decisions = db.query("SELECT * FROM decision WHERE step >= ? ORDER BY step");
+    decisions.bind(first_decision_needed(image.head, image.plan));
+    if (auto r = each(decisions, [&](Query& q) { image.decisions.push_back(decision_of(q)); }); !r) return r;
+
+    auto rollbacks = db.query("SELECT body FROM decision WHERE kind IN (2, 4) ORDER BY step");
+    auto take_rollback = [&](Query& q) {
+        if (auto decision = parse_decision(q.blob(0))) image.rollbacks.emplace_back(decision->rollback_to, decision->step);
+    };
+    if (auto r = each(rollbacks, take_rollback); !r) return r;
+
+    auto change = db.query("SELECT step FROM decision WHERE kind <> 1 ORDER BY step LIMIT 1");
+    if (auto r = each(change, [&](Query& q) { image.first_change = q.strong<Step>(0); }); !r) return r;
 
     auto last = db.query("SELECT coalesce(max(attempt), 0) FROM plan_log WHERE step = ?");
     last.bind(image.head);

@@ -191,6 +191,11 @@ def sanitizers():
     return ", ".join(values) + " without a finding"
 
 
+def recovery():
+    count, values = python_tests("process", ["test_recovery"])
+    return f"{count} scenarios: digests equal, no gap, no position credited twice" + (": " + "; ".join(values) if values else "")
+
+
 def versions():
     count, values = python_tests("process", ["test_versions"])
     return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
@@ -229,4 +234,5 @@ ITEMS = [
     Item(22, "programs of other protocol versions", "an older minor joins; another major is told why once, and its node dials no more", versions),
     Item(23, "backup, metrics, watchdog", "a live backup is whole; pages agree with status; a hang is written down, no secret in it", upkeep),
     Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
+    Item(25, "rollback, lost disks, lost coordinator, power cut", "rebuilt from its nodes, rolled back and on, held and said why", recovery),
 ]

@@ -25,6 +25,11 @@ Result<void> push_command(const Context& context, const std::string& folder);
 Result<void> run_create_command(const Context& context, const std::string& file, bool start);
 /// `verb`: start, pause, stop.
 Result<void> run_verb_command(const Context& context, const std::string& verb, const std::string& name, bool now);
+/// A step that makes the run's state that of `to_step`. Waits until it is decided. Errors: not_found with what is
+/// kept; bad_state: too few nodes voted for it; timed_out.
+Result<void> rollback_command(const Context& context, const std::string& name, std::uint64_t to_step, bool refeed, Millis patience);
+/// A step that changes hyper-parameters of the outer optimizer: "outer.lr=0.5", "outer.momentum=0.8".
+Result<void> run_config_command(const Context& context, const std::string& name, const std::vector<std::string>& changes, Millis patience);
 Result<void> run_list_command(const Context& context);
 
 struct TokenCommand {

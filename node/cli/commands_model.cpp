@@ -158,9 +158,16 @@ Result<void> generate_command(const Context& context, const GenerateCommand& com
 
 namespace {
 
+const char* kind_word(EntryKind kind) {
+    static constexpr const char* kWords[] = {"", "commit", "rollback", "config", "rollback_refeed", "loss_accepted"};
+    return kWords[static_cast<int>(kind)];
+}
+
 Json decision_json(const Decision& decision) {
     Json out{{"step", decision.step.value},
-             {"kind", decision.kind == EntryKind::commit ? "commit" : decision.kind == EntryKind::rollback ? "rollback" : "config"},
+             {"kind", kind_word(decision.kind)},
+             {"to", is_rollback(decision.kind) ? Json(decision.rollback_to.value) : Json(nullptr)},
+             {"outer", {{"lr", decision.outer.eta}, {"momentum", decision.outer.mu}}},
              {"h", decision.h_after.hex()},
              {"tokens_after", decision.tokens_after},
              {"root", decision.roots.empty() ? "" : decision.roots.front().hex()},

@@ -82,6 +82,21 @@ class CommandLine {
             one->add_option("name", name_, "the run's name");
             if (std::string_view(verb) == "stop") one->add_flag("--now", now_, "do not finish the step under way");
         }
+        auto* back = command(*run, "rollback", "go back to the state of an older step, by a vote", [this] {
+            auto patience = parse_duration(vote_patience_);
+            return patience ? rollback_command(context_, name_, *step_, refeed_, *patience) : Result<void>(fail(patience.error()));
+        });
+        back->add_option("name", name_, "the run's name");
+        back->add_option("--to-step", step_, "S of this step becomes the state")->required();
+        back->add_flag("--refeed", refeed_, "train on the data of the undone steps again");
+        back->add_option("--patience", vote_patience_, "how long to wait for the vote")->capture_default_str();
+        auto* config = command(*run, "config", "change outer.lr and outer.momentum, by a vote", [this] {
+            auto patience = parse_duration(vote_patience_);
+            return patience ? run_config_command(context_, name_, changes_, *patience) : Result<void>(fail(patience.error()));
+        });
+        config->add_option("name", name_, "the run's name")->required();
+        config->add_option("changes", changes_, "key=value: outer.lr=0.5 outer.momentum=0.8")->required();
+        config->add_option("--patience", vote_patience_, "how long to wait for the vote")->capture_default_str();
         auto* list = command(*run, "ls", "all runs", [this] { return run_list_command(context_); });
         list->alias("list");
     }
@@ -185,6 +200,9 @@ class CommandLine {
     std::string out_;
     std::string code_;
     std::string patience_ = "10min";
+    std::string vote_patience_ = "2min";
+    std::vector<std::string> changes_;
+    bool refeed_ = false;
     std::optional<std::uint64_t> step_;
     bool start_ = false;
     bool now_ = false;

@@ -81,7 +81,7 @@ std::optional<Route> find_route(const Source& source, Step target) {
             if (!fs::exists(entry_file(source, row->step))) return std::nullopt;
             out.commits.push_back(*row);
         }
-        target = row->kind == EntryKind::rollback ? row->rollback_to : row->step;
+        target = is_rollback(row->kind) ? row->rollback_to : row->step;
     }
     out.base = target;
     std::reverse(out.commits.begin(), out.commits.end());

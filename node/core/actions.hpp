@@ -160,6 +160,7 @@ struct AppendEntry {
     Digest plan_digest;
     Digest root;
     bool prepared = false;
+    bool record_only = false;  ///< the step has no entry, or a later rollback undid it: nothing but the record
 };
 
 // -------------------------------------------------------------------------------------------------- state
@@ -174,6 +175,7 @@ enum class ResidualRule : std::uint8_t { keep, advance, zero };
 /// S_{k+1} = outer(S_k, entry k). theta and m change here and in LoadState, AdoptSnapshot only. The core never
 /// lets it overlap an operation that reads theta. Done: StateAnswer; error digest_mismatch if the entry on disk is
 /// damaged (theta and m unchanged or, if the shell cannot promise that, error internal: the core reloads).
+/// A rollback makes S_{k+1} of what the disk keeps of S_j, whatever the state is now.
 struct Apply {
     OpId op;
     Step step;
@@ -211,7 +213,8 @@ struct WriteSnapshot {
     OpId op;
     Step step;
 };
-/// Deletes snapshots, and entries below a step. Done: nothing.
+/// Deletes of these snapshots, and of the entries below a step, what the quota asks for, oldest first.
+/// Done: PrunedAnswer.
 struct Prune {
     OpId op;
     std::vector<Step> snapshots;

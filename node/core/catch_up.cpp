@@ -108,10 +108,10 @@ std::vector<NodeId> CatchUp::snapshot_holders(Step step, PieceIndex place) const
     return out;
 }
 
-std::optional<StateDigest> CatchUp::choose_snapshot(Step next, Step head) const {
+std::optional<StateDigest> CatchUp::choose_snapshot(Step next, Step head, bool only_way) const {
     const std::uint64_t per_entry = entry_bytes();
     const auto& holders = context_.orders.holders;
-    const bool entries_exist = std::any_of(holders.begin(), holders.end(), [&](const Holder& holder) {
+    const bool entries_exist = !only_way && std::any_of(holders.begin(), holders.end(), [&](const Holder& holder) {
         return holder.node != context_.self() && holder.oldest_entry <= next && next < holder.head;
     });
     std::uint64_t best = entries_exist ? (head.value - next.value) * per_entry : ~std::uint64_t{0};

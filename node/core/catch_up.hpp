@@ -24,7 +24,7 @@ class CatchUp {
 
     /// The agreed snapshot that is the cheapest way from `next` (first entry not here) to `head`; none if the
     /// entries are cheaper.
-    std::optional<StateDigest> choose_snapshot(Step next, Step head) const;
+    std::optional<StateDigest> choose_snapshot(Step next, Step head, bool only_way) const;
     void fetch_snapshot(const StateDigest& what, std::uint64_t tokens);
     std::optional<Step> snapshot() const { return snapshot_ ? std::optional(snapshot_->what.step) : std::nullopt; }
     const StateDigest& snapshot_digest() const { return snapshot_->what; }

@@ -18,15 +18,31 @@ Chain::Learned Chain::learn(const SignedDecision& record) {
     // One stage in this form of the protocol: exactly one root.
     if (parsed->roots.size() != 1) return Learned::refused;
     if (chain_next(h(step), *parsed) != parsed->h_after) return Learned::refused;
+    if (is_rollback(parsed->kind) && dead_state(parsed->rollback_to)) return Learned::refused;
 
     links_.push_back(
-        {parsed->kind, parsed->plan_digest, parsed->roots.front(), parsed->h_after, parsed->tokens_after});
+        {parsed->kind, parsed->plan_digest, parsed->roots.front(), parsed->h_after, parsed->tokens_after,
+         parsed->rollback_to, false});
     const auto& credits = parsed->credits;
     if (std::any_of(credits.begin(), credits.end(),
                     [&](const Credit& credit) { return credit.node == context_.self(); }))
         last_credited_ = step;
+    if (is_rollback(parsed->kind)) note_rollback(step, parsed->rollback_to);
     whole_[step] = {record, std::make_shared<const Decision>(std::move(*parsed))};
     return Learned::appended;
+}
+
+void Chain::note_rollback(Step step, Step to) {
+    for (Step undone = to; undone < step; undone = undone.next()) links_[undone.value].dead = true;
+    std::erase_if(rollbacks_, [&](const auto& earlier) { return earlier.second >= to; });
+    rollbacks_.emplace_back(to, step);
+    last_credited_.reset();  // residuals are dropped
+}
+
+std::optional<Step> Chain::rollback_over(Step step) const {
+    for (const auto& [to, at] : rollbacks_)
+        if (to <= step && step <= at) return at;
+    return std::nullopt;
 }
 
 std::shared_ptr<const Decision> Chain::decision(Step step) const {

@@ -15,6 +15,8 @@ struct ChainLink {
     Digest root;
     Digest h_after;
     std::uint64_t tokens_after = 0;
+    Step rollback_to;   ///< kinds of rollback only
+    bool dead = false;  ///< a later rollback undid it: its entry is of no use any more
 };
 
 class Chain {
@@ -35,7 +37,17 @@ class Chain {
     std::uint64_t tokens(Step step) const {
         return step.value == 0 ? 0 : links_.at(step.value - 1).tokens_after;
     }
-    /// The last step whose entry contains a contribution of this node.
+    /// Whether the log needs an entry of this step.
+    bool needs_entry(Step step) const { return link(step).kind == EntryKind::commit && !link(step).dead; }
+    /// S_step was undone by a rollback: there is no way from it to the head.
+    bool dead_state(Step step) const { return step.value > 0 && link(Step{step.value - 1}).dead; }
+    /// The rollback that leads on from S_step, if a decision known here does not go on from it.
+    std::optional<Step> rollback_over(Step step) const;
+    /// The newest rollback known: (step that it goes back to, its own).
+    std::optional<std::pair<Step, Step>> last_rollback() const {
+        return rollbacks_.empty() ? std::nullopt : std::optional(rollbacks_.back());
+    }
+    /// The last step whose entry contains a contribution of this node; none since a rollback.
     std::optional<Step> last_credited() const { return last_credited_; }
 
     /// Null once forgotten.
@@ -55,6 +67,8 @@ class Chain {
     std::vector<ChainLink> links_;
     std::map<Step, Whole> whole_;
     std::optional<Step> last_credited_;
+    std::vector<std::pair<Step, Step>> rollbacks_;  ///< (to, step), ascending; what a later one undid is not among them
+    void note_rollback(Step step, Step to);
 };
 
 }  // namespace skerry::node

@@ -94,8 +94,14 @@ struct EvaluatedAnswer {
     double loss = 0;  ///< nats per token on held-out data
 };
 
+/// What a Prune deleted: of what it was allowed to, the disk's quota may have needed less.
+struct PrunedAnswer {
+    std::vector<Step> snapshots;
+    std::vector<Step> entries;
+};
+
 using Answer = std::variant<std::monostate, ChunkAnswer, EncodedAnswer, ReducedAnswer, PreparedAnswer, StateAnswer,
-                            RoundAnswer, ProgressAnswer, EvaluatedAnswer>;
+                            RoundAnswer, ProgressAnswer, EvaluatedAnswer, PrunedAnswer>;
 
 /// The one completion of an action that has an `op`: an answer, or an error.
 struct Done {

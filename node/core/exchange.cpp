@@ -32,12 +32,12 @@ void Exchange::follow(std::shared_ptr<const Plan> plan, const Digest& digest, By
     asker_.forget_if([&](const Want& want) {
         return want.object.kind == ObjectKind::contribution && !binds(want.maker, want.object.id);
     });
-    results_.assign(context_.grid.count(), {});
+    results_.assign(plan_->kind == EntryKind::commit ? context_.grid.count() : 0, {});
     results_have_ = 0;
     reducing_.clear();
     gone_.clear();
     peers_have_.clear();
-    have_changed_ = decided_ = false;
+    have_changed_ = decided_ = restored_ = false;
     changed_ = true;
     context_.emit(FollowPlan{digest, std::move(body), plan_});
     want_missing();
@@ -47,12 +47,13 @@ void Exchange::restore(const PreparedImage& image, std::shared_ptr<const Plan> p
     step_ = plan->step;
     plan_ = std::move(plan);
     digest_ = digest;
-    results_.assign(context_.grid.count(), {});
+    results_.assign(image.leaves.size(), {});
     results_have_ = results_.size();
     for (std::size_t p = 0; p < results_.size(); ++p)
         results_[p] = {true, false, false, image.leaves[p], image.signatures[p]};
     decided_ = false;
-    changed_ = have_changed_ = true;
+    changed_ = restored_ = true;
+    have_changed_ = !results_.empty();
     context_.emit(FollowPlan{digest, image.plan_body, plan_});
 }
 
@@ -97,6 +98,7 @@ void Exchange::lose_own(const Digest& id) {
 }
 
 Digest Exchange::root() const {
+    if (results_.empty()) return {};  // of a plan without chunks
     std::vector<Digest> leaves;
     leaves.reserve(results_.size());
     for (const Result& result : results_) leaves.push_back(result.leaf);
@@ -188,8 +190,10 @@ void Exchange::want_missing() {
 }
 
 void Exchange::try_reduce(PieceIndex piece) {
+    // What was asked for under an earlier plan may come under one without chunks.
+    if (!plan_ || piece.value >= results_.size()) return;
     Result& result = results_[piece.value];
-    if (!plan_ || !result.mine || result.have || result.reducing) return;
+    if (!result.mine || result.have || result.reducing) return;
     // All participants of the plan, or nothing: a subset is another result.
     for (const Participant& participant : plan_->participants)
         if (!contribution_here(participant.contribution, piece)) return;
@@ -279,8 +283,9 @@ void Exchange::send_have() {
     have.bitmap.assign((results_.size() + 7) / 8, 0);
     for (std::size_t p = 0; p < results_.size(); ++p)
         if (results_[p].have) have.bitmap[p / 8] = static_cast<std::uint8_t>(have.bitmap[p / 8] | (1U << (p % 8)));
-    for (const NodeId& peer : plan_->members)
-        if (peer != context_.self() && roster_.connected(peer)) context_.emit(SendPeer{peer, have});
+    // Not to members alone: after a rebuild others copy a prepared entry, too.
+    for (const NodeId& peer : roster_.connected())
+        if (peer != context_.self()) context_.emit(SendPeer{peer, have});
     have_sent_at_ = context_.now;
     have_changed_ = false;
 }

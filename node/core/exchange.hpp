@@ -44,6 +44,8 @@ class Exchange {
     bool has_own(const Digest& id) const { return own_.contains(id); }
 
     bool following() const { return plan_ != nullptr; }
+    /// Its results were found prepared on this disk at the start.
+    bool restored() const { return plan_ != nullptr && restored_; }
     const Plan& plan() const { return *plan_; }
     const Digest& digest() const { return digest_; }
     bool follows(const Digest& plan_digest) const { return plan_ != nullptr && digest_ == plan_digest; }
@@ -116,6 +118,7 @@ class Exchange {
     Mono have_sent_at_ = Mono::min();
     bool have_changed_ = false;
     bool decided_ = false;
+    bool restored_ = false;
     bool changed_ = false;
 };
 

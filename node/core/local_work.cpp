@@ -217,6 +217,7 @@ bool StepMachine::progress_valid(const ProgressImage& image) const {
     const Step head = log_.applied();
     if (image.note.base > head || head.value - image.note.base.value > context_.manifest->max_carry) return false;
     if (chain_.last_credited() && *chain_.last_credited() >= image.note.base) return false;
+    if (auto last = chain_.last_rollback(); last && last->second >= image.note.base) return false;
     return image.delta.sequences > 0 && leases_.covers(prefix(context_, image));
 }
 

@@ -5,6 +5,7 @@
 #include "node/core/session_gate.hpp"
 #include "node/core/step_machine.hpp"
 #include "protocol/wire/canonical.hpp"
+#include "protocol/wire/limits.hpp"
 
 namespace skerry::node {
 
@@ -122,6 +123,7 @@ struct NodeCore::Parts {
                               [&](const Orders& m) { on_orders(m); },
                               [&](const LeaseGrant& m) { on_grant(m); },
                               [&](const Decisions& m) { machine.on_decisions(m); },
+                              [&](const RebuildAsk& m) { gate.on_rebuild(m); },
                               [&](const Left&) { machine.left(); },
                               [&](const Replaced&) {
                                   context.emit(KillTrainer{"replaced"});
@@ -137,6 +139,7 @@ struct NodeCore::Parts {
             context.emit(Exit{Errc::wrong_coordinator, "the run has another manifest than this folder"});
             return;
         }
+        if (first) context.config.data_manifest = welcome.data_manifest;
         if (first && !adopt_manifest(welcome.manifest)) {
             context.emit(Exit{Errc::version_mismatch, "the run's manifest cannot be read"});
             return;
@@ -184,6 +187,43 @@ struct NodeCore::Parts {
         for (const LeaseInfo& lease : grant.leases)
             if (std::none_of(told.begin(), told.end(), [&](const auto& l) { return l.id == lease.id; }))
                 told.push_back(lease);
+    }
+
+    /// To a coordinator that is being rebuilt from what its nodes hold.
+    RebuildAnswer rebuild_answer(const RebuildAsk& ask) const {
+        RebuildAnswer out;
+        out.term = ask.term;
+        out.part = ask.part;
+        if (!context.manifest) return out;
+        if (ask.part == RebuildPart::manifest) {
+            out.manifest = to_bytes(*context.manifest);
+            out.data_manifest = context.config.data_manifest;
+            return out;
+        }
+        if (ask.part == RebuildPart::decisions) {
+            out.records = records_that_fit(ask.from);
+            return out;
+        }
+        out.known = chain.known();
+        out.h_known = chain.h(chain.known());
+        out.incarnation = gate.last_incarnation();
+        if (auto body = roster.body()) out.roster = *body;
+        if (auto held = machine.held_plan()) out.prepared.push_back(std::move(*held));
+        out.snapshots = log.snapshot_digests();
+        for (const LeaseInfo& lease : leases.leases()) out.highest_lease = std::max(out.highest_lease, lease.id);
+        return out;
+    }
+
+    std::vector<SignedDecision> records_that_fit(Step from) const {
+        auto records = chain.records(from, Step{from.value + kMaxDecisionsPerFrame});
+        std::size_t bytes = 0;
+        std::size_t fit = 0;
+        for (; fit < records.size(); ++fit) {
+            bytes += records[fit].decision.body.size() + 160 * (records[fit].voters.size() + 1);
+            if (fit > 0 && bytes > kMaxFrame / 2) break;
+        }
+        records.resize(fit);
+        return records;
     }
 
     void opened() {
@@ -289,7 +329,7 @@ struct NodeCore::Parts {
         Report out;
         out.head = log.applied();
         out.h_head = chain.h(log.applied());
-        out.log_synced_to = log.log_head();
+        out.log_synced_to = log.synced();
         out.epoch = roster.epoch();
         out.ready = machine.ready();
         if (exchange.following()) out.exchange = exchange.state();
@@ -339,6 +379,11 @@ struct NodeCore::Parts {
             waiting_since = context.now;
         }
         report_if_due();
+        if (auto ask = gate.take_rebuild()) {
+            ControlMessage message;
+            message.body = rebuild_answer(*ask);
+            context.emit(Send{std::move(message)});
+        }
         gate.stamp(context.out);
         set_wake();
         return std::exchange(context.out, {});

@@ -14,6 +14,7 @@ void SessionGate::up(Step head, const Digest& h_head) {
     state_ = State::hello;
     sent_ = received_ = 0;
     seen_op_.reset();
+    rebuild_.reset();
     Hello hello;
     hello.incarnation_in_memory = incarnation_;
     hello.incarnation_on_disk = on_disk_;
@@ -35,6 +36,8 @@ bool SessionGate::admits(const ControlMessage& message) {
     bool fits = message.seq > received_;
     if (std::holds_alternative<Welcome>(message.body)) {
         fits = fits && state_ == State::hello;
+    } else if (const auto* ask = std::get_if<RebuildAsk>(&message.body)) {
+        fits = fits && (state_ == State::hello || state_ == State::rebuilding) && ask->term >= term_;
     } else if (std::holds_alternative<Refusal>(message.body) || std::holds_alternative<Replaced>(message.body)) {
         fits = fits && state_ != State::down;
     } else {
@@ -65,6 +68,20 @@ SessionGate::Greeting SessionGate::on_welcome(const Welcome& welcome) {
     return welcome.disk_is_behind ? Greeting::disk_is_behind : Greeting::accepted;
 }
 
+void SessionGate::on_rebuild(const RebuildAsk& ask) {
+    state_ = State::rebuilding;
+    rebuild_ = ask;
+    if (ask.term == term_) return;
+    term_ = ask.term;
+    seen_op_ = context_.new_op();
+    context_.emit(PersistSeen{*seen_op_, term_, roster_.epoch(), last_incarnation(), roster_.body(), {}});
+}
+
+std::optional<RebuildAsk> SessionGate::take_rebuild() {
+    if (state_ != State::rebuilding || seen_op_) return std::nullopt;
+    return std::exchange(rebuild_, std::nullopt);
+}
+
 void SessionGate::roster_changed() { persist(later_op_, {}); }
 
 void SessionGate::persist(std::optional<OpId>& op, const Bytes& ticket) {
@@ -78,13 +95,14 @@ bool SessionGate::on_done(const Done& done) {
         return false;
     }
     seen_op_.reset();
-    if (state_ != State::persisting) return false;
+    if (state_ != State::persisting && state_ != State::rebuilding) return false;
     if (done.error) {
         // Not on disk, so nothing may be said in this term.
         context_.emit(Redial{"the disk refuses: " + done.error->detail});
         state_ = State::down;
         return false;
     }
+    if (state_ == State::rebuilding) return false;
     state_ = State::open;
     return true;
 }
@@ -94,7 +112,8 @@ void SessionGate::stamp(Actions& actions) {
         auto* send = std::get_if<Send>(&action);
         if (send == nullptr) return false;
         const bool hello = std::holds_alternative<Hello>(send->message.body);
-        if (!hello && state_ != State::open) return true;
+        const bool answer = state_ == State::rebuilding && std::holds_alternative<RebuildAnswer>(send->message.body);
+        if (!hello && !answer && state_ != State::open) return true;
         send->message.run = run_;
         send->message.term = term_;
         send->message.incarnation = incarnation_;

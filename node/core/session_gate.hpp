@@ -20,6 +20,10 @@ class SessionGate {
 
     enum class Greeting : std::uint8_t { refused, accepted, disk_is_behind };
     Greeting on_welcome(const Welcome& welcome);
+    /// A coordinator that is being rebuilt asks. Its term is stored before it is answered.
+    void on_rebuild(const RebuildAsk& ask);
+    /// The question that may be answered now, once.
+    std::optional<RebuildAsk> take_rebuild();
     /// A roster newer than the stored one came with Orders: store it (nothing waits for that).
     void roster_changed();
     bool owns(OpId op) const { return op == seen_op_ || op == later_op_; }
@@ -31,13 +35,15 @@ class SessionGate {
     bool welcomed() const { return state_ == State::open || state_ == State::persisting; }
     Term term() const { return term_; }
     Incarnation incarnation() const { return incarnation_; }
+    /// The highest that this node was ever given.
+    Incarnation last_incarnation() const { return std::max(on_disk_, incarnation_); }
     std::uint64_t dropped() const { return dropped_; }
 
     /// Completes the envelopes of what this event wants to send, and removes what may not leave now.
     void stamp(Actions& actions);
 
   private:
-    enum class State : std::uint8_t { down, hello, persisting, open };
+    enum class State : std::uint8_t { down, hello, persisting, open, rebuilding };
     void persist(std::optional<OpId>& op, const Bytes& ticket);
 
     Context& context_;
@@ -51,6 +57,7 @@ class SessionGate {
     std::uint64_t received_ = 0;
     std::optional<OpId> seen_op_;
     std::optional<OpId> later_op_;
+    std::optional<RebuildAsk> rebuild_;
     std::uint64_t dropped_ = 0;
 };
 

@@ -27,14 +27,27 @@ void StateLog::forget(const ObjectRef& object) {
 
 Step StateLog::log_head() const {
     Step at = applied_;
-    for (auto entry = entries_.lower_bound(at); entry != entries_.end() && *entry == at; ++entry) at = at.next();
+    while (at < chain_.known() && passed(at)) at = at.next();
+    return at;
+}
+
+bool StateLog::durably_passed(Step step) const {
+    if (!passed(step)) return false;
+    if (entries_.contains(step) || !chain_.link(step).dead) return true;
+    const auto rollback = chain_.rollback_over(step);
+    return rollback && *rollback < records_;
+}
+
+Step StateLog::synced() const {
+    Step at = applied_;
+    while (at < chain_.known() && durably_passed(at)) at = at.next();
     return at;
 }
 
 Step StateLog::oldest_entry() const {
     // Of the run of entries that ends at the head: what is below a gap helps nobody.
-    Step at = log_head();
-    while (at.value > 0 && entries_.contains(Step{at.value - 1})) at = Step{at.value - 1};
+    Step at = synced();
+    while (at.value > 0 && durably_passed(Step{at.value - 1})) at = Step{at.value - 1};
     return at;
 }
 
@@ -43,6 +56,12 @@ std::vector<Step> StateLog::snapshots() const {
     for (const auto& [step, digest] : snapshots_) out.push_back(step);
     if (out.size() > kMaxSnapshotsPerReport)
         out.erase(out.begin(), out.end() - static_cast<std::ptrdiff_t>(kMaxSnapshotsPerReport));
+    return out;
+}
+
+std::vector<StateDigest> StateLog::snapshot_digests() const {
+    std::vector<StateDigest> out;
+    for (Step step : snapshots()) out.push_back({step, snapshots_.at(step)});
     return out;
 }
 
@@ -63,20 +82,32 @@ std::optional<Digest> StateLog::agreed_digest(Step step) const {
 Step StateLog::newest_snapshot() const {
     Step best;
     for (const auto& [step, digest] : snapshots_)
-        if (step <= chain_.known()) best = std::max(best, step);
+        if (step <= chain_.known() && !chain_.dead_state(step)) best = std::max(best, step);
     return best;
 }
 
 /// No replay then. Not with a gap below it: that entry is fetched again on the way.
 bool StateLog::may_use_marked() const {
     const Step snapshot = newest_snapshot();
-    if (!marked_ || *marked_ > chain_.known() || *marked_ <= snapshot) return false;
+    if (!marked_ || *marked_ > chain_.known() || *marked_ <= snapshot || chain_.dead_state(*marked_)) return false;
     for (Step at = snapshot; at < *marked_; at = at.next())
-        if (!entries_.contains(at)) return false;
+        if (!passed(at)) return false;
     return true;
 }
 
 Step StateLog::newest_start() const { return may_use_marked() ? *marked_ : newest_snapshot(); }
+
+bool StateLog::reaches(Step step) const {
+    if (broken_.contains(step)) return false;
+    for (Step at = step; at.value > 0 && !snapshots_.contains(at);) {
+        const Step below{at.value - 1};
+        if (below >= records_) return false;
+        const ChainLink& link = chain_.link(below);
+        if (link.kind == EntryKind::commit && !entries_.contains(below)) return false;
+        at = is_rollback(link.kind) ? link.rollback_to : below;
+    }
+    return true;
+}
 
 void StateLog::load() {
     const Step best = newest_start();
@@ -91,7 +122,14 @@ void StateLog::append(Step step, bool prepared) {
     const OpId op = context_.new_op();
     append_ = {op, step};
     const ChainLink& link = chain_.link(step);
-    context_.emit(AppendEntry{op, step, *chain_.record(step), link.plan_digest, link.root, prepared});
+    context_.emit(AppendEntry{op, step, *chain_.record(step), link.plan_digest, link.root, prepared, false});
+}
+
+void StateLog::append_record(Step step) {
+    const OpId op = context_.new_op();
+    append_ = {op, step};
+    const ChainLink& link = chain_.link(step);
+    context_.emit(AppendEntry{op, step, *chain_.record(step), link.plan_digest, link.root, false, true});
 }
 
 void StateLog::apply(Step step, LocalDelta local, ResidualRule residual) {
@@ -129,16 +167,16 @@ void StateLog::prune(Step floor) {
     auto keep = snapshots_.upper_bound(floor);
     if (keep == snapshots_.begin()) return;
     --keep;
+    if (pruned_to_ == keep->first) return;
     Prune action;
     for (auto at = snapshots_.begin(); at != keep; ++at) action.snapshots.push_back(at->first);
     action.entries_below = keep->first;
     const bool entries = !entries_.empty() && *entries_.begin() < keep->first;
     if (action.snapshots.empty() && !entries) return;
-    for (Step step : action.snapshots) snapshots_.erase(step);
-    entries_.erase(entries_.begin(), entries_.lower_bound(action.entries_below));
     action.op = context_.new_op();
     running_[action.op] = {Kind::prune, floor, false};
     pruning_ = true;
+    pruned_to_ = action.entries_below;
     context_.emit(std::move(action));
 }
 
@@ -158,7 +196,7 @@ StateLog::Result StateLog::on_done(const Done& done) {
         append_.reset();
         if (refused(done)) return {Outcome::refused, step};
         if (done.error) return {Outcome::append_failed, step};
-        entries_.insert(step);
+        if (chain_.needs_entry(step)) entries_.insert(step);
         records_ = std::max(records_, step.next());
         return {Outcome::appended, step};
     }
@@ -171,7 +209,13 @@ StateLog::Result StateLog::on_done(const Done& done) {
         case Kind::load:
         case Kind::apply:
         case Kind::adopt: return on_exclusive(running, done);
-        case Kind::prune: pruning_ = false; return {};
+        case Kind::prune:
+            pruning_ = false;
+            if (const auto* pruned = std::get_if<PrunedAnswer>(&done.answer)) {
+                for (Step step : pruned->snapshots) snapshots_.erase(step);
+                for (Step step : pruned->entries) entries_.erase(step);
+            }
+            return {};
         case Kind::digest:
         case Kind::snapshot: break;
     }
@@ -209,12 +253,18 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
         }
         case Kind::apply:
             if (failed) {
-                // theta and m are unchanged: what happens after their first change is an internal error.
-                if (refused(done)) return {Outcome::refused, running.step};
+                const bool back = is_rollback(chain_.link(running.step).kind);
+                // theta and m are unchanged (what happens after their first change is an internal error), unless it
+                // was a rollback, which loads another state.
+                if (refused(done)) {
+                    loaded_ = loaded_ && !back;
+                    return {Outcome::refused, running.step};
+                }
                 // not_found: somebody else came upon the damage first, a load perhaps.
                 const Errc why = done.error ? done.error->code : Errc::internal;
                 const bool gone = why == Errc::digest_mismatch || why == Errc::malformed || why == Errc::not_found;
-                if (gone) entries_.erase(running.step);
+                if (back) broken_.insert(chain_.link(running.step).rollback_to);
+                if (gone && !back) entries_.erase(running.step);
                 else loaded_ = false;
                 return {Outcome::apply_failed, running.step};
             }

@@ -34,13 +34,25 @@ class StateLog {
     /// Somebody reads theta: nothing may replace it.
     bool being_read() const { return !readers_.empty(); }
     bool appending() const { return append_.has_value(); }
+    /// What may be let go of is being deleted.
+    bool pruning() const { return pruning_; }
 
     Step applied() const { return applied_; }
     /// Entries and decisions below it are durable (or covered by the snapshot the state came from).
     Step log_head() const;
     bool has_entry(Step step) const { return entries_.contains(step); }
+    /// Its record is durable, and the entry, if the log needs one.
+    bool passed(Step step) const {
+        return entries_.contains(step) || (step < records_ && !chain_.needs_entry(step));
+    }
+    /// log_head() as it may be told: what a rollback undid counts only once its record is durable.
+    Step synced() const;
+    /// Whether S_step can be made of what this disk keeps.
+    bool reaches(Step step) const;
     Step oldest_entry() const;
     std::vector<Step> snapshots() const;
+    /// The same with their digests.
+    std::vector<StateDigest> snapshot_digests() const;
     bool has_snapshot(Step step) const { return snapshots_.contains(step); }
     const std::deque<StateDigest>& digests() const { return digests_; }
     std::optional<Digest> digest_of(Step step) const;
@@ -56,6 +68,7 @@ class StateLog {
         applied_ = newest_start();
     }
     void append(Step step, bool prepared);
+    void append_record(Step step);
     void apply(Step step, LocalDelta local, ResidualRule residual);
     void adopt(const StateDigest& snapshot, const Bytes& preimage);
     void compute_digest();
@@ -81,6 +94,7 @@ class StateLog {
     Step newest_start() const;
     Step newest_snapshot() const;
     bool may_use_marked() const;
+    bool durably_passed(Step step) const;
     Result on_exclusive(const Running& running, const Done& done);
     void remember_digest(Step step, const Digest& value);
     std::optional<Digest> agreed_digest(Step step) const;
@@ -99,6 +113,8 @@ class StateLog {
     std::set<OpId> readers_;
     std::optional<std::pair<OpId, Step>> append_;
     bool pruning_ = false;
+    std::optional<Step> pruned_to_;  ///< asked for last
+    std::set<Step> broken_;          ///< states that a rollback could not be made of, whatever seemed to be here
 };
 
 }  // namespace skerry::node

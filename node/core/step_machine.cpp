@@ -39,7 +39,8 @@ void StepMachine::begin(const NodeImage& image) {
     for (const PreparedImage& found : image.prepared) {
         auto plan = parse_plan(found.plan_body);
         if (!plan || found.step != open) continue;
-        const bool fits = found.leaves.size() == context_.grid.count() && found.signatures.size() == found.leaves.size();
+        const std::size_t pieces = plan->kind == EntryKind::commit ? context_.grid.count() : 0;
+        const bool fits = found.leaves.size() == pieces && found.signatures.size() == found.leaves.size();
         if (!fits || (exchange_.following() && Exchange::rank(*plan) < Exchange::rank(exchange_.plan()))) continue;
         exchange_.restore(found, std::make_shared<const Plan>(std::move(*plan)), body_digest(found.plan_body));
     }
@@ -143,9 +144,12 @@ void StepMachine::follow_wanted() {
     if (body == plan_bodies_.end()) return;
     auto plan = parse_plan(body->second);
     // A plan of another step than head is not for now; a lower one of this step is never gone back to.
-    if (!plan || plan->run != context_.manifest->run || plan->kind != EntryKind::commit) return;
-    if (plan->step != log_.log_head() || plan->step != chain_.known()) return;
-    if (plan->piece_owner.size() != context_.grid.count()) return;
+    if (!plan || plan->run != context_.manifest->run) return;
+    const bool commits = plan->kind == EntryKind::commit;
+    if (plan->step != chain_.known() || (commits && plan->step != log_.log_head())) return;
+    // A decided entry that is whole here is put into the log first.
+    if (exchange_.following() && exchange_.plan().step < plan->step && exchange_.complete()) return;
+    if (commits && plan->piece_owner.size() != context_.grid.count()) return;
     if (exchange_.following() && exchange_.plan().step == plan->step &&
         Exchange::rank(*plan) <= Exchange::rank(exchange_.plan()))
         return;
@@ -158,18 +162,25 @@ void StepMachine::follow_wanted() {
 void StepMachine::prepare() {
     if (prepare_op_ || halted_ || !exchange_.complete() || !log_.loaded()) return;
     const Step step = exchange_.plan().step;
-    // The vote also says that the log below is durable here.
-    if (step != chain_.known() || step != log_.log_head()) return;
+    if (step != chain_.known() || !can_vote()) return;
     if (prepared_ && prepared_->state.durable) return;
     if (prepared_ && context_.now < prepare_again_) return;
     prepare_plan_ = exchange_.digest();
     prepare_root_ = exchange_.root();
-    std::uint64_t tokens = chain_.tokens(step);
+    std::uint64_t tokens = chain_.tokens(is_rollback(exchange_.plan().kind) ? exchange_.plan().rollback_to : step);
     for (const Participant& participant : exchange_.plan().participants) tokens += participant.weight_tokens;
     const Digest h = chain_next(chain_.h(step), step, exchange_.plan().kind, prepare_plan_,
                                 std::span<const Digest>(&prepare_root_, 1), tokens);
     prepare_op_ = context_.new_op();
     context_.emit(WritePrepared{*prepare_op_, step, prepare_plan_, prepare_root_, h});
+}
+
+/// A vote for an entry also says that the log below is durable here; one for a rollback, that the state that it goes
+/// back to can be made of what is kept here. What leads to the present state does not matter then: it may be lost.
+bool StepMachine::can_vote() const {
+    const Plan& plan = exchange_.plan();
+    if (is_rollback(plan.kind)) return !log_.pruning() && log_.reaches(plan.rollback_to);
+    return plan.step == log_.log_head();
 }
 
 void StepMachine::on_prepared(const Done& done) {
@@ -181,8 +192,18 @@ void StepMachine::on_prepared(const Done& done) {
 }
 
 std::optional<PreparedState> StepMachine::prepared() const {
-    if (!prepared_ || prepared_->step != log_.applied() || log_.has_entry(prepared_->step)) return std::nullopt;
+    if (!prepared_ || prepared_->step != chain_.known() || log_.has_entry(prepared_->step)) return std::nullopt;
+    // An entry is voted for by who is at its step; a rollback may be the only way on.
+    if (prepared_->step != log_.applied() && !(exchange_.following() && is_rollback(exchange_.plan().kind)))
+        return std::nullopt;
     return prepared_->state;
+}
+
+std::optional<HeldPlan> StepMachine::held_plan() const {
+    if (!exchange_.following() || exchange_.plan().step != chain_.known()) return std::nullopt;
+    const bool voted = prepared_ && prepared_->state.durable && prepared_->state.plan == exchange_.digest();
+    if (!voted && !exchange_.restored()) return std::nullopt;
+    return HeldPlan{to_bytes(exchange_.plan()), exchange_.root()};
 }
 
 // -------------------------------------------------------------------------------------------------- log
@@ -197,6 +218,7 @@ void StepMachine::append_next() {
     }
     const ChainLink& link = chain_.link(next);
     if (prepare_op_ && prepare_plan_ == link.plan_digest) return;  // its file is being written
+    if (!chain_.needs_entry(next)) return skip_entry(next);
     if (prepared_ && prepared_->step == next && prepared_->state.plan == link.plan_digest &&
         prepared_->state.root == link.root) {
         log_.append(next, prepared_->state.durable);
@@ -221,6 +243,16 @@ void StepMachine::append_next() {
     fetch_next(next);
 }
 
+/// A step without an entry, or one that a later rollback undid.
+void StepMachine::skip_entry(Step next) {
+    catch_up_.end_entry();
+    if (exchange_.following() && exchange_.plan().step <= next) {
+        exchange_.end_step(next);  // its files go when the record is durable
+        prepared_.reset();
+    }
+    log_.append_record(next);
+}
+
 void StepMachine::fetch_next(Step next) {
     if (snapshot_first(next)) return;
     const ChainLink& link = chain_.link(next);
@@ -229,11 +261,11 @@ void StepMachine::fetch_next(Step next) {
 }
 
 /// Whether a snapshot is on its way that makes entry `next` unnecessary.
-bool StepMachine::snapshot_first(Step next) {
+bool StepMachine::snapshot_first(Step next, bool only_way) {
     if (catch_up_.snapshot_withdrawn()) drop_fetched_snapshot();
     if (catch_up_.snapshot()) return *catch_up_.snapshot() > next;
     if (!context_.heard_orders || chain_.known() < context_.orders.head) return chain_.known() < context_.orders.head;
-    auto better = catch_up_.choose_snapshot(next, chain_.known());
+    auto better = catch_up_.choose_snapshot(next, chain_.known(), only_way);
     if (!better) return false;
     catch_up_.end_entry();
     catch_up_.fetch_snapshot(*better, chain_.tokens(better->step));
@@ -261,24 +293,42 @@ void StepMachine::adopt_snapshot() {
 
 void StepMachine::apply_next() {
     const Step step = log_.applied();
-    if (halted_ || !log_.loaded() || step >= chain_.known() || !log_.has_entry(step)) return;
-    if (context_.now < disk_again_ || log_.busy() || log_.being_read()) return;
+    if (halted_ || !log_.loaded() || step >= chain_.known() || context_.now < disk_again_) return;
+    if (auto rollback = chain_.rollback_over(step)) return apply_rollback(*rollback);
+    if (!log_.passed(step) || log_.busy() || log_.being_read()) return;
     if (!trainer_.quiet()) {
         trainer_.freeze();
         return;
     }
     const auto decision = chain_.decision(step);
-    if (decision->kind == EntryKind::rollback) {
-        context_.note("a rollback was decided; this version cannot apply it", true);
-        halted_ = true;
+    treatment_ = treat(*decision);
+    log_.apply(step, treatment_->local, treatment_->residual);
+}
+
+/// S_{step+1} is made of an older state: from what is kept here, or else of a newer snapshot of somebody.
+void StepMachine::apply_rollback(Step step) {
+    if (log_.log_head() <= step || log_.busy() || log_.being_read() || log_.pruning()) return;
+    if (!log_.reaches(chain_.link(step).rollback_to)) {
+        (void)snapshot_first(step, true);
         return;
     }
-    treatment_ = treat(*decision);
+    if (!trainer_.quiet()) {
+        trainer_.freeze();
+        return;
+    }
+    treatment_ = treat(*chain_.decision(step));
     log_.apply(step, treatment_->local, treatment_->residual);
 }
 
 StepMachine::Treatment StepMachine::treat(const Decision& decision) const {
     Treatment out;
+    if (is_rollback(decision.kind)) {
+        // Residual and delta belong to a state that is no more; the delta's leases stay.
+        out.local = trainer_.loaded() ? LocalDelta::reload : LocalDelta::none;
+        out.residual = ResidualRule::zero;
+        out.drop = true;
+        return out;
+    }
     const bool has_delta = trainer_.has_delta() && !reload_wanted_;
     if (trainer_.loaded()) out.local = LocalDelta::reload;
 
@@ -314,6 +364,7 @@ void StepMachine::applied(Step step, bool local_kept) {
     const Treatment done = treatment_.value_or(Treatment{});
     treatment_.reset();
     if (done.residual == ResidualRule::advance) residual_tag_ = step;
+    if (done.residual == ResidualRule::zero) residual_tag_.reset();
     if (done.give_back) leases_.give_back(delta());
     if (done.drop) progress_.clear();
     const bool keeps = done.local == LocalDelta::carry && trainer_.loaded() && local_kept;
@@ -331,6 +382,19 @@ void StepMachine::applied(Step step, bool local_kept) {
     prepared_.reset();
     context_.emit(DropContributions{step});
     after_apply();
+    if (!is_rollback(chain_.link(step).kind)) return;
+    // A snapshot of it makes what lies behind the rollback unnecessary; the inner optimizer starts anew, too.
+    snapshot_asked_ = true;
+    reload_wanted_ = trainer_.loaded();
+    reset_optimizer_ = true;
+}
+
+/// What a rollback goes back to is kept until there is a floor behind it.
+Step StepMachine::prune_floor() const {
+    Step floor = context_.orders.floor;
+    if (exchange_.following() && is_rollback(exchange_.plan().kind)) floor = std::min(floor, exchange_.plan().rollback_to);
+    if (auto last = chain_.last_rollback(); last && floor <= last->second) floor = std::min(floor, last->first);
+    return floor;
 }
 
 void StepMachine::after_apply() {
@@ -361,7 +425,7 @@ void StepMachine::keep_house() {
             log_.compute_digest();
         }
     }
-    if (context_.heard_orders && !roster_.anyone_joining()) log_.prune(context_.orders.floor);
+    if (context_.heard_orders && !roster_.anyone_joining()) log_.prune(prune_floor());
 }
 
 void StepMachine::on_log(const StateLog::Result& result) {

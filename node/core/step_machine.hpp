@@ -55,6 +55,8 @@ class StepMachine {
     bool leaving() const { return leaving_.has_value(); }
     std::optional<ReadyState> ready() const;
     std::optional<PreparedState> prepared() const;
+    /// The plan of the open step that is prepared durably, told to a coordinator that is being rebuilt.
+    std::optional<HeldPlan> held_plan() const;
     std::vector<Segment> delta() const;
     bool waits() const { return frozen_ || round_over_; }
     bool may_request_leases() const;
@@ -92,16 +94,20 @@ class StepMachine {
     void take_plan(const PlanRef& ref);
     void follow_wanted();
     void prepare();
+    bool can_vote() const;
     void on_prepared(const Done& done);
     // --- the log
     void learn(const SignedDecision& record);
     void ask_decisions();
     void append_next();
     void fetch_next(Step next);
-    bool snapshot_first(Step next);
+    bool snapshot_first(Step next, bool only_way = false);
     void drop_fetched_snapshot();
     void adopt_snapshot();
+    void skip_entry(Step next);
     void apply_next();
+    void apply_rollback(Step step);
+    Step prune_floor() const;
     Treatment treat(const Decision& decision) const;
     void applied(Step step, bool local_kept);
     void after_apply();

@@ -217,7 +217,7 @@ Result<void> PieceFiles::follow(ByteSpan plan_body) {
     if (!plan) return fail(plan.error());
     Digest digest = body_digest(plan_body);
     if (plan->kind != EntryKind::commit) {
-        without_entry_.insert(digest);
+        without_entry_[digest] = Bytes(plan_body.begin(), plan_body.end());
         return {};
     }
     for (const PreparedEntry& entry : store_->prepared()) {
@@ -259,8 +259,14 @@ void PieceFiles::drop_contributions(Step step) { store_->drop_contributions(step
 Result<PreparedAnswer> PieceFiles::prepare(const WritePrepared& action) {
     PreparedAnswer answer;
     answer.signature = signing_.vote(action.h_after);
-    answer.durable = without_entry_.contains(action.plan_digest) || is_prepared(action.plan_digest, action.root);
+    answer.durable = is_prepared(action.plan_digest, action.root);
     if (answer.durable) return answer;
+    if (auto ballot = without_entry_.find(action.plan_digest); ballot != without_entry_.end()) {
+        auto kept = store_->prepare_ballot(ballot->second);
+        if (!kept && !is_disk_error(kept.error().code)) return fail(kept.error());
+        answer.durable = kept.has_value();
+        return answer;
+    }
     auto entry = staged(action.plan_digest);
     if (!entry) return fail(Errc::not_found, "no staging for plan " + action.plan_digest.short_hex());
     auto made = store_->prepare(*entry);
@@ -272,7 +278,7 @@ Result<PreparedAnswer> PieceFiles::prepare(const WritePrepared& action) {
 }
 
 Result<void> PieceFiles::append(const AppendEntry& action) {
-    bool has_entry = !action.root.is_zero();
+    bool has_entry = !action.record_only;
     if (has_entry && !is_prepared(action.plan_digest, action.root)) {
         auto entry = staged(action.plan_digest);
         if (!entry || !entry->complete())
@@ -290,6 +296,9 @@ Result<void> PieceFiles::append(const AppendEntry& action) {
         auto adopted = store_->adopt_prepared(action.step);
         if (!adopted) return fail(adopted.error());
         if (!*adopted) return fail(Errc::digest_mismatch, "no prepared entry has the decided root");
+    } else {
+        store_->drop_prepared(action.step);
+        without_entry_.erase(action.plan_digest);
     }
     std::lock_guard lock(mutex_);
     std::erase_if(staged_, [&](const auto& kept) { return kept.second->plan().step <= action.step; });

@@ -73,7 +73,7 @@ class PieceFiles {
     // Guards the map, not the entries: codec threads look plans up that the disk thread opens.
     std::mutex mutex_;
     std::map<Digest, std::shared_ptr<StagedEntry>> staged_;
-    std::set<Digest> without_entry_;  ///< plans of other kinds: nothing to stage
+    std::map<Digest, Bytes> without_entry_;  ///< plans of other kinds, their bodies: nothing to stage
     std::map<Step, std::unique_ptr<SnapshotFetch>> fetches_;
 };
 

@@ -8,6 +8,11 @@ namespace skerry::node {
 namespace {
 
 Result<PreparedImage> read_prepared(const RunStore& store, const PreparedEntry& entry) {
+    if (entry.ballot) {
+        auto body = store.prepared_plan(entry);
+        if (!body) return fail(body.error());
+        return PreparedImage{entry.step, std::move(*body), {}, {}, {}};
+    }
     auto name = std::to_string(entry.step.value) + "." + std::to_string(entry.term.value) + "." +
                 std::to_string(entry.attempt.value);
     auto reader = EntryReader::open(store.folder() / "prepared" / name, store.grid(), store.codec().id());

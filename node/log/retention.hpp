@@ -40,8 +40,8 @@ struct RetentionChoice {
 RetentionChoice choose_retention(const RetentionInput& input);
 
 struct PruneReport {
-    std::size_t snapshots_removed = 0;
-    std::size_t entries_removed = 0;
+    std::vector<Step> snapshots;  ///< removed
+    std::vector<Step> entries;    ///< removed
     std::uint64_t bytes_before = 0;
     std::uint64_t bytes_after = 0;
     bool over_quota = false;

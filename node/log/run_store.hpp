@@ -34,6 +34,7 @@ struct PreparedEntry {
     Attempt attempt;
     Digest plan_digest;
     Digest root;
+    bool ballot = false;  ///< of a plan without chunks: the file is its body
 };
 
 /// What stands between this disk and a state.
@@ -106,6 +107,7 @@ class RunStore {
     /// S_k; not_found; digest_mismatch, malformed: the entry is damaged and set
     ///         aside, theta and m are unchanged; internal: the state is lost (state_step() is
     ///         none): load_state.
+    /// A rollback is applied from any state: S_{k+1} is made of what is kept of S_j.
     Result<void> apply(Step k);
 
     /// Digest of the state in the mapped files; reads all of it once. Also writes the mark, after
@@ -142,7 +144,12 @@ class RunStore {
     /// Everything there is: fsync, root, rename to prepared/. The staged object stays readable.
     /// errors  bad_state: pieces are missing.
     Result<PreparedEntry> prepare(StagedEntry& staged);
+    /// The same for a plan without chunks: its body, kept durably, so that a vote for it can be
+    /// found again when the coordinator's disk is lost. Lower plans of the step go.
+    Result<PreparedEntry> prepare_ballot(ByteSpan plan_body);
     std::vector<PreparedEntry> prepared() const;
+    /// Body of a prepared plan. errors  those of the file.
+    Result<Bytes> prepared_plan(const PreparedEntry& entry) const;
     /// Gives up a prepared or staged entry (its step was decided otherwise).
     void drop_prepared(Step step);
 
@@ -229,6 +236,7 @@ class RunStore {
 
     DiskPath entry_path(Step k) const;
     DiskPath prepared_path(const PreparedEntry& entry) const;
+    std::optional<PreparedEntry> open_prepared(const DiskPath& path) const;
     DiskPath snapshot_path(Step k) const;
     ContributionForm form_for(Step step) const;
     std::optional<DecisionRow> row(Step k) const;

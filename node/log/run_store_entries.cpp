@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "node/log/ballot.hpp"
 #include "node/log/run_store.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/wire/canonical.hpp"
+#include "protocol/wire/limits.hpp"
 
 namespace skerry::node {
 namespace {
@@ -21,7 +23,7 @@ std::optional<PreparedEntry> parse_prepared_name(const std::string& name) {
     auto attempt = parse_number(std::string_view(name).substr(dot2 + 1));
     if (!step || !term || !attempt) return std::nullopt;
     return PreparedEntry{
-        Step{*step}, Term{*term}, Attempt{static_cast<std::uint32_t>(*attempt)}, {}, {}};
+        Step{*step}, Term{*term}, Attempt{static_cast<std::uint32_t>(*attempt)}, {}, {}, false};
 }
 
 auto plan_order(const PreparedEntry& entry) { return std::pair(entry.term, entry.attempt); }
@@ -32,7 +34,52 @@ auto plan_order(const Plan& plan) { return std::pair(plan.term, plan.attempt); }
 DiskPath RunStore::prepared_path(const PreparedEntry& entry) const {
     return folder_ / "prepared" /
            (std::to_string(entry.step.value) + "." + std::to_string(entry.term.value) + "." +
-            std::to_string(entry.attempt.value));
+            std::to_string(entry.attempt.value) + std::string(entry.ballot ? kBallot : ""));
+}
+
+/// A file of prepared/ as a prepared entry; none if it is not whole.
+std::optional<PreparedEntry> RunStore::open_prepared(const DiskPath& path) const {
+    bool ballot = path.path().extension() == kBallot;
+    auto entry = parse_prepared_name(ballot ? path.path().stem().string() : path.name());
+    if (!entry) return std::nullopt;
+    entry->ballot = ballot;
+    if (ballot) {
+        auto body = prepared_plan(*entry);
+        auto plan = body ? parse_plan(*body) : Result<Plan>(fail(body.error()));
+        if (!plan || plan->kind == EntryKind::commit || plan->step != entry->step) return std::nullopt;
+        entry->plan_digest = body_digest(*body);
+        return entry;
+    }
+    auto reader = EntryReader::open(path, grid_, codec_->id());
+    bool whole = reader && (*reader)->plan().step == entry->step && (*reader)->verify();
+    if (!whole) return std::nullopt;
+    entry->plan_digest = (*reader)->plan_digest();
+    entry->root = (*reader)->root();
+    return entry;
+}
+
+Result<Bytes> RunStore::prepared_plan(const PreparedEntry& entry) const {
+    if (entry.ballot) return read_sealed(prepared_path(entry), kBallotTag, kMaxFrame);
+    auto reader = cached_reader(prepared_path(entry));
+    if (!reader) return fail(reader.error());
+    return (*reader)->plan_body();
+}
+
+Result<PreparedEntry> RunStore::prepare_ballot(ByteSpan plan_body) {
+    auto plan = parse_plan(plan_body);
+    if (!plan) return fail(plan.error());
+    PreparedEntry entry{plan->step, plan->term, plan->attempt, body_digest(plan_body), {}, true};
+    auto written = write_sealed(prepared_path(entry), kBallotTag, plan_body);
+    if (!written) return fail(written.error());
+    {
+        Lock lock(mutex_);
+        std::erase_if(prepared_, [&](const PreparedEntry& p) {
+            return p.step == entry.step && p.plan_digest == entry.plan_digest;
+        });
+        prepared_.push_back(entry);
+    }
+    remove_prepared(entry.step, &entry.plan_digest);
+    return entry;
 }
 
 /// Prepared entries of a decided step finish their rename or go; those of the open step are
@@ -42,18 +89,13 @@ Result<void> RunStore::find_prepared() {
     if (!names) return fail(names.error());
     for (const std::string& name : *names) {
         DiskPath path = folder_ / "prepared" / name;
-        auto entry = parse_prepared_name(name);
-        auto reader = EntryReader::open(path, grid_, codec_->id());
-        bool whole =
-            entry && reader && (*reader)->plan().step == entry->step && (*reader)->verify();
-        if (!whole) {
+        auto entry = open_prepared(path);
+        if (!entry) {
             log_warn("log.prepared_damaged", {{"file", path.string()}});
             auto removed = remove_tree(path);
             if (!removed) return removed;
             continue;
         }
-        entry->plan_digest = (*reader)->plan_digest();
-        entry->root = (*reader)->root();
         prepared_.push_back(*entry);
     }
     std::map<Step, PreparedEntry> highest;
@@ -131,7 +173,7 @@ Result<std::shared_ptr<StagedEntry>> RunStore::stage_entry(ByteSpan plan_body) {
         }
         if (higher_is_here) return fail(Errc::stale, "a higher plan of that step is followed");
     }
-    DiskPath path = prepared_path({plan->step, plan->term, plan->attempt, digest, {}});
+    DiskPath path = prepared_path({plan->step, plan->term, plan->attempt, digest, {}, false});
     path = path.with(kStaged);
     auto made = StagedEntry::create(path, plan_body, grid_, *codec_, layout_id_);
     if (!made) return made;
@@ -147,7 +189,7 @@ Result<std::shared_ptr<StagedEntry>> RunStore::stage_entry(ByteSpan plan_body) {
 
 Result<PreparedEntry> RunStore::prepare(StagedEntry& staged) {
     const Plan& plan = staged.plan();
-    PreparedEntry entry{plan.step, plan.term, plan.attempt, staged.plan_digest(), {}};
+    PreparedEntry entry{plan.step, plan.term, plan.attempt, staged.plan_digest(), {}, false};
     auto root = staged.finish(prepared_path(entry));
     if (!root) return fail(root.error());
     entry.root = *root;
@@ -178,7 +220,7 @@ void RunStore::remove_prepared(Step step, const Digest* keep_plan) {
         auto staged = staged_.find(step);
         if (staged != staged_.end() && is_kept(staged->second->plan_digest())) {
             const Plan& plan = staged->second->plan();
-            kept.push_back(prepared_path({step, plan.term, plan.attempt, {}, {}}).name());
+            kept.push_back(prepared_path({step, plan.term, plan.attempt, {}, {}, false}).name());
             kept.push_back(kept.back() + std::string(kStaged));
         } else if (staged != staged_.end()) {
             staged->second->discard();

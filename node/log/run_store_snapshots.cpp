@@ -227,7 +227,7 @@ Result<PruneReport> RunStore::prune(Step floor, std::span<const Step> pins) {
         forget_reader(entry_path(step));
         Lock lock(mutex_);
         entries_.erase(step);
-        ++report.entries_removed;
+        report.entries.push_back(step);
     }
     for (Step step : choice.drop_snapshots) {
         {
@@ -237,7 +237,7 @@ Result<PruneReport> RunStore::prune(Step floor, std::span<const Step> pins) {
         }
         auto removed = remove_tree(snapshot_path(step));
         if (!removed) return fail(removed.error());
-        ++report.snapshots_removed;
+        report.snapshots.push_back(step);
     }
     report.bytes_after = choice.bytes_after;
     report.over_quota = choice.over_quota;

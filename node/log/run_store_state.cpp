@@ -48,7 +48,7 @@ RunStore::Route RunStore::route_to(Step target) const {
                 route.missing.base = true;
             break;
         }
-        if (found->kind == EntryKind::rollback) {
+        if (is_rollback(found->kind)) {
             if (found->rollback_to >=
                 at) {  // cannot be decided; keeps a hostile record from looping us
                 route.missing.base = true;
@@ -174,12 +174,12 @@ Result<void> RunStore::load_state(Step target) {
 }
 
 Result<void> RunStore::apply(Step k) {
-    if (state_step() != k)
-        return fail(Errc::bad_state, "the state is not S_" + std::to_string(k.value));
     auto decided = row(k);
     if (!decided)
         return fail(Errc::not_found, "step " + std::to_string(k.value) + " is not decided here");
-    if (decided->kind == EntryKind::rollback) return load_state(k.next());
+    if (is_rollback(decided->kind)) return load_state(k.next());
+    if (state_step() != k)
+        return fail(Errc::bad_state, "the state is not S_" + std::to_string(k.value));
     return apply_row(*decided);
 }
 

@@ -69,7 +69,7 @@ Result<Answer> carry_out(RunStore& store, const Prune& action) {
     // The core says from which step on the log must stay; what of the rest goes is the quota's business.
     auto pruned = store.prune(action.entries_below, {});
     if (!pruned) return fail(pruned.error());
-    return Answer{};
+    return Answer{PrunedAnswer{std::move(pruned->snapshots), std::move(pruned->entries)}};
 }
 
 }  // namespace skerry::node

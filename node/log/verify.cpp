@@ -90,6 +90,7 @@ class Verifier {
     void check_snapshots();
     void check_gaps();
     std::optional<Step> choose_start() const;
+    bool needed(Step step) const;
     Result<void> replay();
     Result<void> load_base(Step base, const StateFiles& files);
     Result<void> step_forward(const DecisionRow& row, const StateFiles& files);
@@ -107,6 +108,7 @@ class Verifier {
     DecisionLog log_;
     VerifyReport report_;
     std::vector<Decision> decisions_;  // parsed, with credits
+    std::set<Step> undone_;            // by a later rollback: their entries are not needed
     std::map<Step, std::shared_ptr<const EntryReader>> entries_;
     std::map<Step, SnapshotInfo> snapshots_;
     std::uint64_t tokens_ = 0;
@@ -137,14 +139,18 @@ void Verifier::check_decisions() {
 /// No position in two live decisions, no lease position counted backwards; rolled-back steps do not
 /// count.
 void Verifier::check_credits() {
-    std::set<Step> void_steps;
+    std::map<Step, bool> undone;  // step -> its data may be credited again
     for (const Decision& decision : decisions_) {
-        if (decision.kind != EntryKind::rollback) continue;
-        for (Step k = decision.rollback_to; k < decision.step; k = k.next()) void_steps.insert(k);
+        if (!is_rollback(decision.kind)) continue;
+        for (Step k = decision.rollback_to; k < decision.step; k = k.next())
+            undone.try_emplace(k, decision.kind == EntryKind::rollback_refeed);
     }
+    for (const auto& [step, again] : undone) undone_.insert(step);
     std::map<std::uint64_t, std::pair<std::uint64_t, Step>> credited;  // from -> (to, step)
     for (const Decision& decision : decisions_) {
-        if (void_steps.contains(decision.step)) continue;
+        auto gone = undone.find(decision.step);
+        const bool counts = gone == undone.end();
+        if (!counts && gone->second) continue;
         for (const Credit& credit : decision.credits) {
             for (const Segment& segment : credit.segments) {
                 if (segment.from >= segment.to) continue;
@@ -157,7 +163,7 @@ void Verifier::check_credits() {
                             std::to_string(segment.from) + " to " + std::to_string(segment.to) +
                             " were credited before");
                 credited[segment.from] = {segment.to, decision.step};
-                report_.credited_sequences += segment.to - segment.from;
+                if (counts) report_.credited_sequences += segment.to - segment.from;
             }
         }
     }
@@ -230,7 +236,7 @@ void Verifier::check_gaps() {
     Step from = entries_.empty() ? log_.next() : entries_.begin()->first;
     if (start) from = *start;
     for (Step k = from; k < log_.next(); k = k.next()) {
-        if (log_.row(k)->kind == EntryKind::commit && !entries_.contains(k))
+        if (needed(k) && !entries_.contains(k))
             problem("entry " + name_of(k) + " is missing");
     }
 }
@@ -262,12 +268,22 @@ std::optional<Step> Verifier::choose_start() const {
     Step oldest = log_.next();
     while (oldest > first_) {
         Step below{oldest.value - 1};
-        if (log_.row(below)->kind == EntryKind::commit && !entries_.contains(below)) break;
+        if (needed(below) && !entries_.contains(below)) break;
         oldest = below;
     }
     if (oldest == first_ && seeded_) return first_;
-    auto base = snapshots_.lower_bound(oldest);
-    return base != snapshots_.end() ? std::optional(base->first) : std::nullopt;
+    // A rollback behind it must not lead to a state before it.
+    for (auto base = snapshots_.lower_bound(oldest); base != snapshots_.end(); ++base) {
+        bool reaches = !undone_.contains(Step{base->first.value - std::min<std::uint64_t>(base->first.value, 1)});
+        for (Step k = base->first; reaches && k < log_.next(); k = k.next())
+            reaches = !is_rollback(log_.row(k)->kind) || log_.row(k)->rollback_to >= base->first;
+        if (reaches) return base->first;
+    }
+    return std::nullopt;
+}
+
+bool Verifier::needed(Step step) const {
+    return log_.row(step)->kind == EntryKind::commit && !undone_.contains(step);
 }
 
 Result<void> Verifier::load_base(Step base, const StateFiles& files) {
@@ -287,8 +303,10 @@ Result<void> Verifier::load_base(Step base, const StateFiles& files) {
 
 Result<void> Verifier::step_forward(const DecisionRow& row, const StateFiles& files) {
     if (row.kind == EntryKind::commit) {
+        auto entry = entries_.find(row.step);
+        if (entry == entries_.end()) return fail(Errc::not_found, "entry " + name_of(row.step) + " is missing");
         ContributionForm form{grid_, codec_, layout_id(run_digest_), row.step};
-        auto applied = apply_entry(*entries_.at(row.step), form, row.outer, files);
+        auto applied = apply_entry(*entry->second, form, row.outer, files);
         if (!applied) return applied;
     }
     tokens_ = row.tokens_after;
@@ -300,7 +318,7 @@ Result<void> Verifier::rebuild(Step target, Step base, const StateFiles& files) 
     std::vector<DecisionRow> steps;
     while (target > base) {
         const DecisionRow& row = *log_.row(Step{target.value - 1});
-        if (row.kind == EntryKind::rollback) {
+        if (is_rollback(row.kind)) {
             target = row.rollback_to;
         } else {
             steps.push_back(row);
@@ -349,11 +367,19 @@ Result<void> Verifier::replay() {
     auto loaded = load_base(*start, *files);
     if (!loaded) return fail(loaded.error());
     record(*start, *files);
+    bool known = true;  // not behind an undone entry that is missing, up to the rollback that undid it
     for (Step k = *start; k < log_.next(); k = k.next()) {
         const DecisionRow& row = *log_.row(k);
-        auto moved = row.kind == EntryKind::rollback ? rebuild(row.rollback_to, *start, *files)
+        if (row.kind == EntryKind::commit && !entries_.contains(k)) known = false;
+        if (is_rollback(row.kind)) known = true;
+        if (!known) continue;
+        auto moved = is_rollback(row.kind) ? rebuild(row.rollback_to, *start, *files)
                                                      : step_forward(row, *files);
         if (!moved && moved.error().code != Errc::not_found) return moved;
+        if (!moved && undone_.contains(k)) {  // a rollback that was undone itself, over entries that are gone
+            known = false;
+            continue;
+        }
         if (!moved) {
             problem("step " + name_of(k) + ": " + moved.error().detail);
             return {};

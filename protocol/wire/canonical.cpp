@@ -169,6 +169,7 @@ void check_plan(BodyReader& in, const Plan& p) {
     for (std::uint16_t owner : p.piece_owner) in.check(owner < p.members.size(), "an owner that is no member");
     bool has_chunks = p.kind == EntryKind::commit;
     in.check(has_chunks == (total > 0) && has_chunks == !p.piece_owner.empty(), "a kind that does not fit its chunks");
+    in.check(is_rollback(p.kind) ? p.rollback_to <= p.step : p.rollback_to.value == 0, "a step to go back to");
     in.check(p.durable_copies >= 1 && p.durable_copies <= p.members.size(), "more copies than members");
 }
 
@@ -385,7 +386,7 @@ Result<Plan> parse_plan(ByteSpan body) {
     p.term = in.strong<Term>();
     p.attempt = in.strong<Attempt>();
     p.epoch = in.strong<Epoch>();
-    p.kind = in.choice(EntryKind::commit, EntryKind::config);
+    p.kind = in.choice(EntryKind::commit, EntryKind::loss_accepted);
     p.stage = in.u16();
     p.first_element = in.u64();
     p.elements = in.u64();
@@ -435,7 +436,7 @@ Result<Decision> parse_decision(ByteSpan body) {
     Decision d;
     d.run = in.fixed<RunId>();
     d.step = in.strong<Step>();
-    d.kind = in.choice(EntryKind::commit, EntryKind::config);
+    d.kind = in.choice(EntryKind::commit, EntryKind::loss_accepted);
     d.term = in.strong<Term>();
     d.attempt = in.strong<Attempt>();
     d.plan_digest = in.fixed<Digest>();
@@ -448,6 +449,7 @@ Result<Decision> parse_decision(ByteSpan body) {
     d.tokens_after = in.u64();
     d.h_after = in.fixed<Digest>();
     in.check(!d.roots.empty(), "no root");
+    in.check(is_rollback(d.kind) ? d.rollback_to <= d.step : d.rollback_to.value == 0, "a step to go back to");
     in.check(ascends(d.credits, [](const Credit& c) { return c.node; }), "credits out of order");
     return in.finish(std::move(d), "decision");
 }

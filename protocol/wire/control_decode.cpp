@@ -212,6 +212,24 @@ AdminReply read(FieldReader& in, const v1::AdminReply& m) {
     return {m.id(), parse_errc(m.code()).value_or(Errc::internal), m.ok(), in.json(m.json(), kMaxAdminJson)};
 }
 
+RebuildAnswer read(FieldReader& in, const v1::RebuildAnswer& m) {
+    RebuildAnswer v;
+    v.term = Term{m.term()};
+    v.part = in.choice(m.part(), RebuildPart::facts, RebuildPart::decisions);
+    v.known = Step{m.known()};
+    v.h_known = in.fixed<Digest>(m.h_known());
+    v.incarnation = Incarnation{m.incarnation()};
+    v.roster = read(in, m.roster());
+    for (const auto& p : m.prepared())
+        v.prepared.push_back({in.bytes(p.body(), kMaxFrame), in.fixed<Digest>(p.root())});
+    for (const auto& d : m.snapshots()) v.snapshots.push_back({Step{d.step()}, in.fixed<Digest>(d.value())});
+    v.highest_lease = LeaseId{m.highest_lease()};
+    v.manifest = in.bytes(m.manifest(), kMaxManifestBytes);
+    v.data_manifest = in.bytes(m.data_manifest(), kMaxDataManifest);
+    for (const auto& d : m.records()) v.records.push_back(read(in, d));
+    return v;
+}
+
 }  // namespace
 
 ControlBody read_body(FieldReader& in, const v1::ControlFrame& m) {
@@ -242,6 +260,11 @@ ControlBody read_body(FieldReader& in, const v1::ControlFrame& m) {
                               in.bytes(m.shard_block().data(), kMaxShardBlockBytes)};
         case Frame::kAdminRequest: return read(in, m.admin_request());
         case Frame::kAdminReply: return read(in, m.admin_reply());
+        case Frame::kRebuildAsk:
+            return RebuildAsk{Term{m.rebuild_ask().term()},
+                              in.choice(m.rebuild_ask().part(), RebuildPart::facts, RebuildPart::decisions),
+                              Step{m.rebuild_ask().from()}};
+        case Frame::kRebuildAnswer: return read(in, m.rebuild_answer());
         case Frame::BODY_NOT_SET: break;
     }
     in.reject("no known message");

@@ -251,6 +251,36 @@ void put(const AdminReply& v, v1::ControlFrame& frame) {
     out.set_json(v.json);
 }
 
+void put(const RebuildAsk& v, v1::ControlFrame& frame) {
+    auto& out = *frame.mutable_rebuild_ask();
+    out.set_term(v.term.value);
+    out.set_part(static_cast<std::uint32_t>(v.part));
+    out.set_from(v.from.value);
+}
+void put(const RebuildAnswer& v, v1::ControlFrame& frame) {
+    auto& out = *frame.mutable_rebuild_answer();
+    out.set_term(v.term.value);
+    out.set_part(static_cast<std::uint32_t>(v.part));
+    out.set_known(v.known.value);
+    out.set_h_known(to_field(v.h_known));
+    out.set_incarnation(v.incarnation.value);
+    put(v.roster, *out.mutable_roster());
+    for (const HeldPlan& p : v.prepared) {
+        auto& m = *out.add_prepared();
+        m.set_body(bytes_field(p.body));
+        m.set_root(to_field(p.root));
+    }
+    for (const StateDigest& d : v.snapshots) {
+        auto& m = *out.add_snapshots();
+        m.set_step(d.step.value);
+        m.set_value(to_field(d.value));
+    }
+    out.set_highest_lease(v.highest_lease.value);
+    out.set_manifest(bytes_field(v.manifest));
+    out.set_data_manifest(bytes_field(v.data_manifest));
+    for (const SignedDecision& d : v.records) put(d, *out.add_records());
+}
+
 }  // namespace
 
 void put_body(const ControlBody& body, v1::ControlFrame& out) {

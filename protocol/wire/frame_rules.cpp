@@ -62,13 +62,20 @@ constexpr MessageRule kShardGet = flat(3);
 constexpr MessageRule kShardBlock = flat(3);
 constexpr MessageRule kAdminRequest = flat(6);
 constexpr MessageRule kAdminReply = flat(4);
+constexpr MessageRule kRebuildAsk = flat(3);
+constexpr MessageRule kHeldPlan = flat(2);
+constexpr FieldRule kRebuildAnswerFields[] = {
+    {6, 1, &kSignedBody}, {7, kMaxHeldPlans, &kHeldPlan},
+    {8, kMaxSnapshotsPerReport, &kStateDigest}, {12, kMaxDecisionsPerFrame, &kSignedDecision}};
+constexpr MessageRule kRebuildAnswer = {12, kRebuildAnswerFields};
 constexpr FieldRule kControlFrameFields[] = {
     {16, 1, &kHello}, {17, 1, &kWelcome}, {18, 1, &kRefusal}, {19, 1, &kReport},
     {20, 1, &kOrders}, {21, 1, &kLeaseRequest}, {22, 1, &kLeaseGrant}, {23, 1, &kLeaseReturn},
     {24, 1, &kDecisionsRequest}, {25, 1, &kDecisions}, {26, 1, &kPlanRequest}, {27, 1, &kBlame},
     {28, 1, &kLeaving}, {29, 1, &kLeft}, {30, 1, &kReplaced}, {31, 1, &kShardGet},
-    {32, 1, &kShardBlock}, {33, 1, &kAdminRequest}, {34, 1, &kAdminReply}};
-constexpr MessageRule kControlFrame = {34, kControlFrameFields};
+    {32, 1, &kShardBlock}, {33, 1, &kAdminRequest}, {34, 1, &kAdminReply},
+    {35, 1, &kRebuildAsk}, {36, 1, &kRebuildAnswer}};
+constexpr MessageRule kControlFrame = {36, kControlFrameFields};
 constexpr MessageRule kObjectRef = flat(3);
 constexpr FieldRule kGetFields[] = {{1, 1, &kObjectRef}, {2, kMaxPiecesPerEnvelope, nullptr, true}};
 constexpr MessageRule kGet = {2, kGetFields};

@@ -37,6 +37,7 @@ inline constexpr std::uint32_t kMaxDigestsPerReport = 4;
 inline constexpr std::uint32_t kMaxSnapshotsPerReport = 16;
 inline constexpr std::uint32_t kMaxRequests = 64;
 inline constexpr std::uint32_t kMaxAgreedDigests = 256;
+inline constexpr std::uint32_t kMaxHeldPlans = 4;
 
 // Texts and small byte strings.
 inline constexpr std::size_t kMaxName = 64;

@@ -121,7 +121,10 @@ struct Participant {
     friend bool operator==(const Participant&, const Participant&) = default;
 };
 
-enum class EntryKind : std::uint8_t { commit = 1, rollback, config };
+/// `rollback_refeed`: the data of the steps that it undoes is fed again. `loss_accepted`: changes nothing; the operator
+/// had a lost coordinator rebuilt from fewer nodes than can prove that nothing decided is missing.
+enum class EntryKind : std::uint8_t { commit = 1, rollback, config, rollback_refeed, loss_accepted };
+constexpr bool is_rollback(EntryKind kind) { return kind == EntryKind::rollback || kind == EntryKind::rollback_refeed; }
 
 /// Everything that the result of one attempt depends on.
 struct Plan {
@@ -140,7 +143,7 @@ struct Plan {
     std::vector<Participant> participants;      ///< in summation order (ascending node id)
     std::vector<NodeId> members;                ///< ascending: participants, and others that own or vote
     std::vector<std::uint16_t> piece_owner;     ///< [pieces] index into `members`
-    Step rollback_to;                           ///< kind rollback only
+    Step rollback_to;                           ///< kinds of rollback only
     friend bool operator==(const Plan&, const Plan&) = default;
 };
 
@@ -193,11 +196,15 @@ struct SignedDecision {
 
 // ------------------------------------------------------------------------------------- control messages
 
+/// Protocol versions, major << 16 | minor. 1.1: rollbacks, changes of hyper-parameters, rebuilds.
 struct VersionRange {
-    std::uint32_t min = 0x00010000;  ///< major << 16 | minor
-    std::uint32_t max = 0x00010000;
+    std::uint32_t min = 0x00010000;
+    std::uint32_t max = 0x00010001;
     friend bool operator==(const VersionRange&, const VersionRange&) = default;
 };
+
+/// The first that knows entries of other kinds than commit.
+inline constexpr std::uint32_t kVersionOfChanges = 0x00010001;
 
 /// Session start. The node's identity is the key it proved in the TLS handshake.
 struct Hello {
@@ -433,6 +440,39 @@ struct Left {
 struct Replaced {
     friend bool operator==(const Replaced&, const Replaced&) = default;
 };
+/// In place of a Welcome, by a coordinator that is being rebuilt: what does this node hold? The term is stored before
+/// it is answered: from then on a coordinator of an older one is refused.
+enum class RebuildPart : std::uint8_t { facts = 1, manifest, decisions };
+struct RebuildAsk {
+    Term term;
+    RebuildPart part = RebuildPart::facts;
+    Step from;  ///< decisions only
+    friend bool operator==(const RebuildAsk&, const RebuildAsk&) = default;
+};
+/// A plan of the open step that this node has prepared.
+struct HeldPlan {
+    Bytes body;  ///< canonical
+    Digest root;
+    friend bool operator==(const HeldPlan&, const HeldPlan&) = default;
+};
+struct RebuildAnswer {
+    Term term;
+    RebuildPart part = RebuildPart::facts;
+    // facts
+    Step known;  ///< decisions known
+    Digest h_known;
+    Incarnation incarnation;
+    SignedBody roster;  ///< the last that it was sent
+    std::vector<HeldPlan> prepared;
+    std::vector<StateDigest> snapshots;
+    LeaseId highest_lease;
+    // manifest
+    Bytes manifest;
+    Bytes data_manifest;
+    // decisions: consecutive, as many as fit
+    std::vector<SignedDecision> records;
+    friend bool operator==(const RebuildAnswer&, const RebuildAnswer&) = default;
+};
 /// One block of a data shard, by hash of the shard. On a TLS connection of its own, where it is the first message
 /// (no Hello: that would be a session); the key of the handshake must be that of a joining or current node.
 /// Answered by ShardBlock, or by Refusal. run is that of the envelope.
@@ -469,7 +509,7 @@ struct AdminReply {
 using ControlBody =
     std::variant<Hello, Welcome, Refusal, Report, Orders, LeaseRequest, LeaseGrant, LeaseReturn,
                  DecisionsRequest, Decisions, PlanRequest, Blame, Leaving, Left, Replaced, ShardGet,
-                 ShardBlock, AdminRequest, AdminReply>;
+                 ShardBlock, AdminRequest, AdminReply, RebuildAsk, RebuildAnswer>;
 
 /// The control envelope. `seq` rises within a session; a lower one is dropped.
 struct ControlMessage {

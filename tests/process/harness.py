@@ -194,7 +194,10 @@ class ProcessTest(unittest.TestCase):
             self.assertTrue(answer["ok"], f"{name}: {answer['problems']}")
             self.assertGreaterEqual(answer["head"], least_head, name)
             steps = [state["step"] for state in answer["states"]]
-            self.assertEqual(steps, list(range(answer["snapshot"], answer["head"] + 1)), f"{name}: a gap")
+            undone = {step for decision in answer["decisions"] if decision["to"] is not None
+                      for step in range(decision["to"] + 1, decision["step"] + 1)}
+            missing = set(range(answer["snapshot"], answer["head"] + 1)) - set(steps) - undone
+            self.assertEqual((sorted(steps), missing), (steps, set()), f"{name}: a gap")
         self._equal_digests(answers)
         self._credited_once(max(answers.values(), key=lambda answer: answer["head"]))
         return answers
@@ -212,12 +215,21 @@ class ProcessTest(unittest.TestCase):
                 self.assertEqual(other[1], decision["h"], f"decision {decision['step']} differs between {other[0]} and {name}")
 
     def _credited_once(self, answer):
-        """Positions credited by the decisions are disjoint, and tokens_after is their sum."""
-        ranges, tokens = [], None
+        """Positions credited by the decisions are disjoint, and tokens_after is their sum. What a rollback undid does
+        not count; its data may count again if the rollback says so."""
+        ranges, tokens, after = [], None, {}
+        fed_again = set()
+        for decision in answer["decisions"]:
+            if decision["kind"] == "rollback_refeed":
+                fed_again |= set(range(decision["to"], decision["step"]))
         for decision in answer["decisions"]:
             for credit in decision["credits"]:
-                ranges += [(segment["from"], segment["to"], decision["step"]) for segment in credit["segments"]]
+                if decision["step"] not in fed_again:
+                    ranges += [(segment["from"], segment["to"], decision["step"]) for segment in credit["segments"]]
             gained = sum(credit["tokens"] for credit in decision["credits"])
+            if decision["to"] is not None:
+                tokens = after.get(decision["to"] - 1, 0 if decision["to"] == 0 else tokens)
+            after[decision["step"]] = decision["tokens_after"]
             if tokens is not None:
                 self.assertEqual(decision["tokens_after"], tokens + gained, f"tokens of step {decision['step']}")
             tokens = decision["tokens_after"]

@@ -1,5 +1,6 @@
 """Programs of other protocol versions: an older minor joins, another major is told why once, and a node that is refused
 ends with the status that its service does not restart on."""
+import json
 import os
 import socket
 import ssl
@@ -7,7 +8,7 @@ import struct
 import threading
 import unittest
 
-from harness import RUN, ProcessTest
+from harness import RUN, ProcessTest, error_of
 from test_strangers import self_signed, token_bytes
 
 HELLO, WELCOME, REFUSAL = 16, 17, 18  # fields of ControlFrame
@@ -97,10 +98,28 @@ class OtherVersions(ProcessTest):
         self.assertIn(WELCOME, answer)
         self.assertEqual(fields_of(answer[WELCOME])[1], 0x00010000)
 
+    def test_an_older_minor_is_told_that_the_run_has_steps_that_it_does_not_know(self):
+        self.start_run(nodes=2)
+        coordinator = self.cluster.coordinator
+        coordinator.wait_head(2)
+        answer, connection = self.hello(0x00010000, 0x00010000, "older")
+        self.assertIn(WELCOME, answer)
+        connection.close()
+        refused = coordinator.ask("run", "config", "reef", "outer.lr=0.25", check=False)
+        self.assertEqual(error_of(refused), (12, "VERSION_MISMATCH"))
+        self.assertIn("older speaks protocol 1.0", refused.stderr)
+        coordinator.ask("nodes", "revoke", "older")
+        step = json.loads(coordinator.ask("run", "config", "reef", "outer.lr=0.25", "--json").stdout)["step"]
+        coordinator.wait_head(step + 1)
+        answer, _ = self.hello(0x00010000, 0x00010000, "older-too")
+        refusal = fields_of(answer[REFUSAL])
+        self.assertEqual(refusal[1], b"VERSION_MISMATCH")
+        self.assertIn(f"step {step} of this run".encode(), refusal[2])
+
     def test_newer_minor_joins_in_ours(self):
         self.token = self.prepare()
         answer, _ = self.hello(0x00010000, 0x00010063, "newer")
-        self.assertEqual(fields_of(answer[WELCOME])[1], 0x00010000)
+        self.assertEqual(fields_of(answer[WELCOME])[1], 0x00010001)
 
     def test_another_major_is_told_why_once(self):
         self.token = self.prepare()
@@ -108,7 +127,7 @@ class OtherVersions(ProcessTest):
             answer, connection = self.hello(low, high, f"major-{high}")
             refusal = fields_of(answer[REFUSAL])
             self.assertEqual(refusal[1], b"VERSION_MISMATCH")
-            self.assertIn(b"1.0 to 1.0", refusal[2])
+            self.assertIn(b"1.0 to 1.1", refusal[2])
             self.assertIn(f"{low >> 16}.{low & 0xFFFF} to {high >> 16}.{high & 0xFFFF}".encode(), refusal[2])
             self.assertIn(fix, refusal[3])
             with self.assertRaises(EOFError):
@@ -137,7 +156,7 @@ class OtherVersions(ProcessTest):
                     return
                 hello = fields_of(receive(connection)[HELLO])
                 dialled.append((hello[1], hello[2]))
-                refusal = (bytes_field(1, b"VERSION_MISMATCH") + bytes_field(2, b"this coordinator speaks protocol 2.0, the node 1.0 to 1.0") +
+                refusal = (bytes_field(1, b"VERSION_MISMATCH") + bytes_field(2, b"this coordinator speaks protocol 2.0, the node 1.0 to 1.1") +
                            bytes_field(3, b"install a newer skerry-node"))
                 connection.sendall(frame(number_field(4, 1), bytes_field(REFUSAL, refusal)))
                 connection.close()
@@ -148,7 +167,7 @@ class OtherVersions(ProcessTest):
             node.start()
             self.assertEqual(node.wait(30), 12)
             listener.shutdown(socket.SHUT_RDWR)
-        self.assertEqual(dialled, [(0x00010000, 0x00010000)])
+        self.assertEqual(dialled, [(0x00010000, 0x00010001)])
         self.assertIn("speaks protocol 2.0", node.tail(5))
 
 

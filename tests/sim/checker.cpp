@@ -48,6 +48,7 @@ void Checker::on_decision(const coordinator::DecisionRow& row, const Bytes& plan
     auto decision = parse_decision(row.record.decision.body);
     require(plan && decision, "I1", "a decision that does not parse");
     copies_[row.step] = plan->durable_copies;
+    if (decision->kind != EntryKind::commit) return on_change(*decision);
     std::vector<Weighted> bound;
     for (const Participant& p : plan->participants) bound.push_back({p.weight_tokens, find(row.step, p.contribution)->chunks.get()});
     require(decision->roots.front() == entry_root(form_, row.step, bound), "I7",
@@ -55,7 +56,40 @@ void Checker::on_decision(const coordinator::DecisionRow& row, const Bytes& plan
     for (auto& [key, truth] : made_)
         if (key.first == row.step) truth.chunks.reset();
     for (const Credit& c : decision->credits)
-        for (const Segment& s : c.segments) credit(s.from, s.to);
+        for (const Segment& s : c.segments) {
+            credit(s.from, s.to);
+            credits_[row.step].push_back(s);
+        }
+}
+
+/// A step without chunks was decided: what it undoes is void, and with `refeed` free again.
+void Checker::on_change(const Decision& decision) {
+    require(decision.roots.front().is_zero() && decision.credits.empty(), "I7", "a step without chunks that credits");
+    if (!is_rollback(decision.kind)) return;
+    require(!dead_state(decision.rollback_to), "I9", "a rollback to a state that was undone");
+    for (auto& [step, segments] : credits_) {
+        if (step < decision.rollback_to) continue;
+        if (decision.kind == EntryKind::rollback_refeed)
+            for (const Segment& s : segments) uncredit(s.from, s.to);
+        segments.clear();
+    }
+    rollbacks_.emplace_back(decision.rollback_to, decision.step);
+}
+
+bool Checker::dead(Step step) const {
+    return std::any_of(rollbacks_.begin(), rollbacks_.end(),
+                       [&](const auto& r) { return r.first <= step && step < r.second; });
+}
+
+void Checker::uncredit(std::uint64_t lo, std::uint64_t hi) {
+    auto after = credited_.upper_bound(lo);
+    require(after != credited_.begin(), "I7", "positions are taken back that were not credited");
+    auto at = std::prev(after);
+    const auto [from, to] = *at;
+    require(from <= lo && hi <= to, "I7", "positions are taken back that were not credited");
+    credited_.erase(at);
+    if (from < lo) credited_[from] = lo;
+    if (hi < to) credited_[hi] = to;
 }
 
 void Checker::credit(std::uint64_t lo, std::uint64_t hi) {

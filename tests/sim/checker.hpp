@@ -37,13 +37,19 @@ class Checker {
     /// Copies that the plan of a decided step promised.
     std::uint32_t copies_of(Step step) const { return copies_.at(step); }
 
+    /// A rollback undid the step: its entry is not needed any more.
+    bool dead(Step step) const;
+    bool dead_state(Step step) const { return step.value > 0 && dead(Step{step.value - 1}); }
+
     const std::map<std::uint64_t, std::uint64_t>& credited() const { return credited_; }
 
   private:
     void on_plan(const coordinator::PlanRow& row);
     void on_decision(const coordinator::DecisionRow& row, const Bytes& plan_body);
     void check_ledger(const MemoryJournal& journal);
+    void on_change(const Decision& decision);
     void credit(std::uint64_t lo, std::uint64_t hi);
+    void uncredit(std::uint64_t lo, std::uint64_t hi);
 
     Manifest manifest_;
     ChunkForm form_;
@@ -52,6 +58,8 @@ class Checker {
     std::map<Step, Digest> states_;
     std::map<Step, std::uint32_t> copies_;
     std::map<std::uint64_t, std::uint64_t> credited_;  ///< lo -> hi
+    std::map<Step, std::vector<Segment>> credits_;     ///< of steps that count
+    std::vector<std::pair<Step, Step>> rollbacks_;     ///< (to, its step)
 };
 
 std::string to_text(const std::vector<Segment>& segments);

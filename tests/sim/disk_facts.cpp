@@ -1,7 +1,12 @@
 #include "tests/sim/disk_facts.hpp"
 
+#include <algorithm>
+
+#include "node/log/ballot.hpp"
+#include "node/log/file.hpp"
 #include "protocol/rules/chain.hpp"
 #include "protocol/wire/canonical.hpp"
+#include "protocol/wire/limits.hpp"
 
 namespace skerry::sim {
 
@@ -13,8 +18,14 @@ bool DiskFacts::has(Step step, const Entry& entry) const {
     return false;
 }
 
-bool DiskFacts::covers(Step step, const Digest& plan) const {
-    if (!snapshots.empty() && *snapshots.rbegin() > step) return true;
+bool DiskFacts::has(const Entry& entry) const {
+    return std::any_of(entries.begin(), entries.end(), [&](const auto& at) { return at.second == entry; });
+}
+
+bool DiskFacts::covers(Step step, const Digest& plan, bool has_chunks, const std::function<bool(Step)>& is_dead_state) const {
+    if (!has_chunks && decisions > step) return true;
+    for (auto at = snapshots.upper_bound(step); at != snapshots.end(); ++at)
+        if (!is_dead_state(*at)) return true;
     for (auto [at, end] = entries.equal_range(step); at != end; ++at)
         if (at->second.plan == plan) return true;
     return false;
@@ -40,6 +51,12 @@ DiskFacts read_facts(const DiskPath& folder, const Manifest& manifest) {
         auto names = names_in(folder / kind);
         if (!names) continue;
         for (const std::string& name : *names) {
+            if (name.ends_with(kBallot)) {
+                auto body = read_sealed(folder / kind / name, kBallotTag, kMaxFrame);
+                auto plan = body ? parse_plan(*body) : Result<Plan>(fail(body.error()));
+                if (plan) out.entries.insert({plan->step, {body_digest(*body), {}}});
+                continue;
+            }
             auto entry = EntryReader::open(folder / kind / name, grid, manifest.codec);
             if (!entry || !(*entry)->verify()) continue;
             out.entries.insert({(*entry)->plan().step, {(*entry)->plan_digest(), (*entry)->root()}});

@@ -1,6 +1,7 @@
 #pragma once
 // What of the log a node's disk holds: as its store says, or as read from the files themselves.
 
+#include <functional>
 #include <map>
 #include <set>
 
@@ -19,8 +20,10 @@ struct DiskFacts {
     Step decisions;  ///< below this step
 
     bool has(Step step, const Entry& entry) const;
-    /// A copy of the decided entry, or of a state above it.
-    bool covers(Step step, const Digest& plan) const;
+    /// Of any step: a node that is behind votes for a rollback.
+    bool has(const Entry& entry) const;
+    /// A copy of the decided entry, or of a state above it that counts. A step without chunks is its record.
+    bool covers(Step step, const Digest& plan, bool has_chunks, const std::function<bool(Step)>& is_dead_state) const;
 };
 
 DiskFacts facts_of(const node::RunStore& store);

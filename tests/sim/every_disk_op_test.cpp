@@ -11,6 +11,8 @@
 #include <set>
 
 #include "coordinator/store/sqlite_journal.hpp"
+#include "protocol/rules/chain.hpp"
+#include "protocol/wire/canonical.hpp"
 #include "tests/sim/image_difference.hpp"
 #include "tests/sim/sqlite_vfs.hpp"
 #include "tests/support/memory_journal.hpp"
@@ -68,6 +70,7 @@ class Life {
         revoked_and_cleared();
         tokens();
         for (int i = 0; i < 3; ++i) step({&a_, &b_, &c_});
+        changed();
         rig_.lease(a_, 4);
         EXPECT_FALSE(rig_.admin(co::admin::StopRun{}));
     }
@@ -147,6 +150,38 @@ class Life {
         EXPECT_FALSE(rig_.admin(co::admin::RevokeToken{token.id}));
     }
 
+    void changed() {
+        auto back = [&](std::uint64_t steps, bool refeed) {
+            const Step to{rig_.status().head.value - steps};
+            return rig_.admin(co::admin::Rollback{to, refeed, *rig_.journal->decisions(Step{0}, 1000)});
+        };
+        EXPECT_FALSE(rig_.admin(co::admin::Configure{{0.25F, 0.5F}}));
+        vote_change();
+        step({&a_, &b_, &c_});
+        EXPECT_FALSE(back(2, false));
+        vote_change();
+        step({&a_, &b_, &c_});
+        all_ready({&a_, &b_, &c_});
+        EXPECT_FALSE(back(1, true));  // supersedes what is open
+        vote_change();
+    }
+    void vote_change() {
+        ASSERT_TRUE(rig_.has_plan());
+        const Plan plan = rig_.plan();
+        const Step at = is_rollback(plan.kind) ? plan.rollback_to : plan.step;
+        const std::uint64_t tokens =
+            at.value == 0 ? 0 : parse_decision(rig_.journal->decisions(Step{at.value - 1}, 1)->at(0).decision.body)->tokens_after;
+        const Digest digest = rig_.image().plan->digest;
+        const Digest roots[] = {Digest{}};
+        for (FakeNode* node : {&a_, &b_, &c_}) {
+            const Digest h = chain_next(node->report.h_head, plan.step, plan.kind, digest, roots, tokens);
+            node->report.prepared = PreparedState{digest, {}, true, test::vote_signature(node->key, h)};
+            rig_.report(*node);
+        }
+        ASSERT_EQ(rig_.status().head, plan.step.next());
+        for (FakeNode* node : {&a_, &b_, &c_}) rig_.apply(*node);
+    }
+
     Rig rig_;
     FakeNode& a_ = rig_.join("a");
     FakeNode& b_ = rig_.join("b");
@@ -159,11 +194,13 @@ struct Kinds {
     std::array<std::uint64_t, std::variant_size_v<co::Op>> ops{};
     std::set<co::PlanEnd> ends;
     std::set<RunState> states;
+    std::set<EntryKind> decisions;
 
     void note(const co::Tx& tx) {
         for (const co::Op& op : tx.ops) {
             ++ops[op.index()];
             if (const auto* end = std::get_if<co::op::EndPlan>(&op)) ends.insert(end->end);
+            if (const auto* made = std::get_if<co::op::PutDecision>(&op)) decisions.insert(made->decision.kind);
             if (const auto* meta = std::get_if<co::op::PutMeta>(&op)) states.insert(meta->meta.run_state);
         }
     }
@@ -302,6 +339,8 @@ TEST_F(EveryDiskOp, EveryKindOfOperationOccurs) {
     EXPECT_EQ(kinds.ends.size(), 3U);
     EXPECT_TRUE(kinds.states.contains(RunState::running) && kinds.states.contains(RunState::paused) &&
                 kinds.states.contains(RunState::stopped));
+    // A loss is recorded by a plan like a CONFIG's, after a rebuild only.
+    EXPECT_EQ(kinds.decisions, (std::set{EntryKind::commit, EntryKind::rollback, EntryKind::config, EntryKind::rollback_refeed}));
 }
 
 TEST_F(EveryDiskOp, ACrashWhileARunIsMadeLeavesAWholeRunOrNone) {

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::array<std::string_view, kFaultKinds> kKinds = {
     "kill_coordinator", "doom_coordinator", "hang_coordinator", "succeed_coordinator", "clock_jump", "run_pause",
+    "run_rollback", "run_config",
     "coordinator_full", "coordinator_sync",
     "kill_node", "doom_node", "power_node", "power_some", "power_all", "freeze_node", "suspend_node", "kill_trainer",
     "hang_trainer", "nan_trainer", "disk_full", "fail_sync", "fail_space",

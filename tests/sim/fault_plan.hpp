@@ -18,6 +18,8 @@ enum class FaultKind : std::uint8_t {
     succeed_coordinator,  ///< stopped for the span, and another takes over
     clock_jump,           ///< of its wall clock: by strength minutes, back if odd
     run_pause,
+    run_rollback,         ///< by strength % 7 steps; the data is fed again if odd
+    run_config,           ///< another outer learning rate
     coordinator_full,     ///< its disk, for the span
     coordinator_sync,     ///< one of its next syncs fails: it ends and restarts
     // nodes

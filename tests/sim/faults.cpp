@@ -112,6 +112,11 @@ bool Faults::happen_to_coordinator(const Fault& fault) {
             afterwards(fault.span,
                        [this] { sim_.coordinator->feed(coordinator::AdminCommand{3, admin::StartRun{}}); });
             return true;
+        case FaultKind::run_rollback: roll_back(fault.strength); return true;
+        case FaultKind::run_config:
+            coordinator.feed(coordinator::AdminCommand{
+                6, admin::Configure{{static_cast<float>(1 + fault.strength % 9) / 10, 0.5F}}});
+            return true;
         case FaultKind::coordinator_full:
             coordinator.set_disk_full(true);
             afterwards(fault.span, [this] { sim_.coordinator->set_disk_full(false); });
@@ -119,6 +124,13 @@ bool Faults::happen_to_coordinator(const Fault& fault) {
         case FaultKind::coordinator_sync: coordinator.fail_a_sync(); return true;
         default: return false;
     }
+}
+
+void Faults::roll_back(std::uint32_t strength) {
+    const MemoryJournal& journal = sim_.coordinator->journal;
+    const Step to{journal.head().value - std::min<std::uint64_t>(journal.head().value, strength % 7)};
+    const Step from{to.value - std::min<std::uint64_t>(to.value, 1)};
+    sim_.coordinator->feed(coordinator::AdminCommand{5, admin::Rollback{to, strength % 2 == 1, journal.decisions(from, 1000)}});
 }
 
 // ----------------------------------------------------------------------------------------------------- nodes

@@ -31,6 +31,7 @@ class Faults {
     /// Whether it took effect.
     bool happen(const Fault& fault);
     bool happen_to_coordinator(const Fault& fault);
+    void roll_back(std::uint32_t strength);
     bool happen_to_node(const Fault& fault);
     bool happen_to_link(const Fault& fault);
     bool leave(const Fault& fault);

@@ -22,6 +22,7 @@ inline std::string difference(const coordinator::Image& a, const coordinator::Im
     if (a.last_attempt != b.last_attempt) out += " last_attempt";
     if (a.head != b.head) out += " head " + std::to_string(a.head.value) + "/" + std::to_string(b.head.value);
     if (a.decisions != b.decisions) out += " decisions";
+    if (a.rollbacks != b.rollbacks || a.first_change != b.first_change) out += " rollbacks";
     if (a.digests != b.digests) out += " digests";
     if (a.requests != b.requests)
         out += " requests " + std::to_string(a.requests.size()) + "/" + std::to_string(b.requests.size());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "protocol/wire/canonical.hpp"
 #include "tests/sim/world.hpp"
 
 namespace skerry::sim {
@@ -100,8 +101,13 @@ coordinator::Image MemoryJournal::load() const {
     image.last_attempt = state_.last_attempt;
     image.head = head();
     const auto& all = state_.decisions;
-    const std::size_t skip = all.size() > coordinator::kImageDecisions ? all.size() - coordinator::kImageDecisions : 0;
-    image.decisions.assign(all.begin() + static_cast<std::ptrdiff_t>(skip), all.end());
+    const auto first = coordinator::first_decision_needed(image.head, image.plan).value;
+    image.decisions.assign(all.begin() + static_cast<std::ptrdiff_t>(first), all.end());
+    for (const coordinator::DecisionRow& row : all) {
+        if (row.kind == EntryKind::commit) continue;
+        if (!image.first_change) image.first_change = row.step;
+        if (is_rollback(row.kind)) image.rollbacks.emplace_back(parse_decision(row.record.decision.body)->rollback_to, row.step);
+    }
     for (const auto& [key, value] : state_.digests)
         if (key.first.value + coordinator::kImageDigestSteps >= image.head.value)
             image.digests.push_back({key.first, key.second, value});

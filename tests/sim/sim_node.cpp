@@ -124,6 +124,7 @@ void SimNode::kill(bool power_cut) {
     ++life_;
     die_in_the_middle();
     pending_.clear();
+    held_.clear();
     disk_jobs_.clear();
     chunks_.clear();
     opening_.clear();
@@ -158,13 +159,29 @@ void SimNode::check_what_is_left() {
 
 void SimNode::feed(Event event) {
     if (!up()) return;
-    const auto life = life_;
-    if (frozen_until_ > world_.now) {
-        world_.after(frozen_until_ - world_.now, [this, life, e = std::move(event)]() mutable {
-            if (life == life_) feed(std::move(e));
-        });
+    if (frozen() || !held_.empty()) {
+        held_.push_back(std::move(event));
+        if (held_.size() == 1) thaw_later();
         return;
     }
+    take(event);
+}
+
+/// What came meanwhile is taken in its order.
+void SimNode::thaw_later() {
+    world_.after(frozen_until_ - world_.now, [this, life = life_] {
+        if (life != life_) return;
+        while (life == life_ && !held_.empty()) {
+            if (frozen()) return thaw_later();
+            const Event event = std::move(held_.front());
+            held_.pop_front();
+            take(event);
+        }
+    });
+}
+
+void SimNode::take(const Event& event) {
+    const auto life = life_;
     for (const Action& action : core_->step(world_.now, event)) {
         if (doom_ && sim_.faults_on() && doom_->actions-- == 0) {
             const Doom doom = *std::exchange(doom_, std::nullopt);
@@ -287,7 +304,9 @@ bool SimNode::flip_bit() {
 
 void SimNode::replace_disk(const Disk& with) {
     kill(true);
-    disk_.put(with.medium ? with.medium->clone() : VirtualDisk(LogDisk::model()));
+    VirtualDisk medium = with.medium ? with.medium->clone() : VirtualDisk(LogDisk::model());
+    medium.count_power_cut();
+    disk_.put(std::move(medium));
     rotten_ = with.rotten;
     facts_ = read_facts(folder_, sim_.manifest());
 }

@@ -39,7 +39,7 @@ class SimNode {
     const SimTrainer& trainer() const { return trainer_; }
     LogDisk& disk() { return disk_; }
     /// Whether its disk holds a copy of a decided entry, or a state above it.
-    bool covers(Step step, const Digest& plan) const { return facts_.covers(step, plan); }
+    const DiskFacts& facts() const { return facts_; }
 
     void start();
     /// kill -9, or the power goes (what is not synced may be lost).
@@ -87,6 +87,8 @@ class SimNode {
         std::optional<node::OpId> op;
         Work work;
     };
+    void take(const node::Event& event);
+    void thaw_later();
     void act(const node::Action& action);
     static std::string describe(const PeerBody& body);
     void schedule_tick();
@@ -113,6 +115,8 @@ class SimNode {
     void on(const node::Serve& a);
     void on(const node::VerifyChunk& a);
     void on(const node::DropChunk& a);
+    Outcome roll_back(const node::Apply& a);
+    bool needs_entry(Step step) const;
     void check_report(const Report& report) const;
     Outcome verify(const node::VerifyChunk& a, const PeerData& data);
 
@@ -188,6 +192,7 @@ class SimNode {
     std::optional<Doom> doom_;
     node::Phase was_ = node::Phase::joining;
     Mono frozen_until_;
+    std::deque<node::Event> held_;  ///< while it is frozen, in their order
 
     // The process.
     std::unique_ptr<node::NodeCore> core_;

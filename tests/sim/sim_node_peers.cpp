@@ -54,15 +54,25 @@ void SimNode::on(const Send& a) {
     sim_.network->node_says(index_, std::move(message));
 }
 
+/// Its decision has chunks, and no decision that this node knows undid it.
+bool SimNode::needs_entry(Step step) const {
+    if (store_->decisions().row(step)->kind != EntryKind::commit) return false;
+    for (Step later = step.next(); later < store_->decisions().next(); later = later.next()) {
+        const DecisionRow& row = *store_->decisions().row(later);
+        if (is_rollback(row.kind) && row.rollback_to <= step) return false;
+    }
+    return true;
+}
+
 /// What a Report claims is on the disk, is there, but for what rots unnoticed. I4.
 void SimNode::check_report(const Report& report) const {
     require(report.head <= sim_.coordinator->journal.head(), "I3", name() + " is ahead of what is decided");
     if (rotten_) return;
     if (report.prepared && report.prepared->durable)
-        require(facts_.has(report.head, {report.prepared->plan, report.prepared->root}), "I4",
+        require(facts_.has({report.prepared->plan, report.prepared->root}), "I4",
                 name() + " votes for an entry " + std::to_string(report.head.value) + " that its disk has not");
     for (Step step = report.oldest_entry; step < report.log_synced_to; step = step.next())
-        require(store_->has_entry(step) && step < facts_.decisions, "I5",
+        require(step < facts_.decisions && (store_->has_entry(step) || !needs_entry(step)), "I5",
                 name() + " says that entry " + std::to_string(step.value) + " is synced");
     for (Step step : report.snapshots)
         require(facts_.snapshots.contains(step), "I5", name() + " names a snapshot that it has not");

@@ -196,6 +196,7 @@ void SimNode::check_no_work_lost(const Decision* decision, Step now_at) const {
 
 void SimNode::on(const Apply& a) {
     on_disk(a.op, world_.rng.ms(1, 40), [this, a]() -> Outcome {
+        if (is_rollback(a.decision->kind)) return roll_back(a);
         require(store_->state_step() == a.step, "I10", name() + " applies out of order");
         const DecisionRow* row = store_->decisions().row(a.step);
         require(row != nullptr, "I10", name() + " applies a step without its decision");
@@ -219,6 +220,21 @@ void SimNode::on(const Apply& a) {
         if (a.local == LocalDelta::reload && answer.local_kept) trainer_.clear(sim_.pieces());
         return Answer{answer};
     });
+}
+
+SimNode::Outcome SimNode::roll_back(const Apply& a) {
+    require(a.residual == ResidualRule::zero, "I12", name() + " keeps its residual over a rollback");
+    require(a.local != LocalDelta::carry, "I12", name() + " carries a delta over a rollback");
+    auto applied = store_->apply(a.step);
+    if (!applied) return fail(applied.error());
+    reached(a.step.next());
+    require(store_->tokens() == a.decision->tokens_after, "I7", name() + " goes back to another count of tokens");
+    residual_.reset();
+    (void)remove_file(folder_ / "residual");
+    StateAnswer answer;
+    answer.local_kept = trainer_.alive && trainer_.loaded;
+    if (answer.local_kept) trainer_.clear(sim_.pieces());
+    return Answer{answer};
 }
 
 void SimNode::on(const LoadState& a) {

@@ -162,12 +162,13 @@ std::uint32_t Simulation::copies_due(Step step) const {
 
 void Simulation::check_copies() const {
     const MemoryJournal& journal = coordinator->journal;
+    auto dead_state = [this](Step state) { return checker->dead_state(state); };
     for (Step step{0}; step < journal.head(); step = step.next()) {
-        const Digest& plan = journal.decision(step).plan_digest;
+        if (checker->dead(step)) continue;
+        const skerry::coordinator::DecisionRow& row = journal.decision(step);
         std::uint32_t copies = 0;
-        for (const auto& peer : nodes) {
-            if (peer->covers(step, plan)) ++copies;
-        }
+        for (const auto& peer : nodes)
+            if (peer->facts().covers(step, row.plan_digest, row.kind == EntryKind::commit, dead_state)) ++copies;
         require(copies >= copies_due(step), "I5",
                 "entry " + std::to_string(step.value) + " has " + std::to_string(copies) + " copies");
     }

@@ -96,6 +96,8 @@ class VirtualDisk {
     /// Power fails and comes back. The process has ended.
     void crash(Rng& rng);
     std::uint64_t power_cuts() const { return power_cuts_; }
+    /// For a copy put into a machine that was off: whoever asks sees that the power was gone.
+    void count_power_cut() { ++power_cuts_; }
     /// Sectors that a failed sync left are read back from the medium, or not: what memory pressure does.
     void drop_caches(Rng& rng);
 

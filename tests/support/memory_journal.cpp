@@ -1,5 +1,7 @@
 #include "tests/support/memory_journal.hpp"
 
+#include "protocol/wire/canonical.hpp"
+
 #include <algorithm>
 
 namespace skerry::test {
@@ -23,8 +25,13 @@ Result<Image> MemoryJournal::load() {
     image.head = head();
     for (const auto& [key, logged] : plan_log_)
         if (key.first == image.head) image.last_attempt = std::max(image.last_attempt, key.second);
-    const std::size_t skip = decisions_.size() > kImageDecisions ? decisions_.size() - kImageDecisions : 0;
-    image.decisions.assign(decisions_.begin() + static_cast<std::ptrdiff_t>(skip), decisions_.end());
+    const auto first = first_decision_needed(image.head, image.plan).value;
+    image.decisions.assign(decisions_.begin() + static_cast<std::ptrdiff_t>(first), decisions_.end());
+    for (const DecisionRow& row : decisions_)
+        if (row.kind != EntryKind::commit && !image.first_change) image.first_change = row.step;
+    for (const DecisionRow& row : decisions_)
+        if (is_rollback(row.kind))
+            image.rollbacks.emplace_back(parse_decision(row.record.decision.body)->rollback_to, row.step);
     for (const auto& [key, value] : digests_)
         if (key.first.value + kImageDigestSteps >= image.head.value)
             image.digests.push_back({key.first, key.second, value});

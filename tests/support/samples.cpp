@@ -125,6 +125,23 @@ Orders sample_orders() {
     return o;
 }
 
+RebuildAnswer sample_rebuild_answer() {
+    RebuildAnswer v;
+    v.term = Term{1004};
+    v.part = RebuildPart::facts;
+    v.known = Step{11};
+    v.h_known = counting<Digest>(77);
+    v.incarnation = Incarnation{3};
+    v.roster = {{1, 2, 3}, counting<Signature>(5)};
+    v.prepared = {{to_bytes(sample_plan()), counting<Digest>(91)}};
+    v.snapshots = {{Step{10}, counting<Digest>(12)}};
+    v.highest_lease = LeaseId{9};
+    v.manifest = {4, 5};
+    v.data_manifest = {6};
+    v.records = {sample_signed_decision()};
+    return v;
+}
+
 std::vector<ControlBody> control_bodies() {
     Blame blame{counting<Digest>(90), PieceIndex{3}, BlameKind::two_results, node(1), {1, 2, 3}};
     AdminRequest admin{5, "status", "{}", {1, 2}, {1, 2, 3, 4, 5, 6, 7, 8}, Bytes(16, 0xAB)};
@@ -146,7 +163,9 @@ std::vector<ControlBody> control_bodies() {
             ShardGet{counting<Digest>(33), 524288, 1000},
             ShardBlock{counting<Digest>(33), 524288, {9, 8, 7}},
             admin,
-            AdminReply{5, Errc::bad_state, false, "{\"why\":\"paused\"}"}};
+            AdminReply{5, Errc::bad_state, false, "{\"why\":\"paused\"}"},
+            RebuildAsk{Term{1004}, RebuildPart::decisions, Step{4}},
+            sample_rebuild_answer()};
 }
 
 }  // namespace
@@ -242,7 +261,8 @@ std::vector<std::pair<std::string, ControlMessage>> sample_control_messages() {
     static const char* const kNames[] = {
         "hello", "welcome", "refusal", "report", "orders", "lease_request", "lease_grant",
         "lease_return", "decisions_request", "decisions", "plan_request", "blame", "leaving", "left",
-        "replaced", "shard_get", "shard_block", "admin_request", "admin_reply"};
+        "replaced", "shard_get", "shard_block", "admin_request", "admin_reply",
+        "rebuild_ask", "rebuild_answer"};
     std::vector<std::pair<std::string, ControlMessage>> out;
     for (ControlBody& body : control_bodies()) {
         const char* name = kNames[body.index()];

@@ -175,6 +175,7 @@ void Rig::hello_with(FakeNode& node, Bytes token_id, Bytes token_secret, std::in
     node.refusal.reset();
     sessions[node.session] = &node;
     Hello h;
+    h.versions = node.versions;
     h.run_name = "reef";
     h.node_name = node.name;
     h.curve.bytes[0] = node.key.bytes[0];

@@ -28,6 +28,7 @@ struct FakeNode {
     NodeId id;
     PublicKey key;
     BootId boot;
+    VersionRange versions;
     Bytes ticket;
     Incarnation in_memory;
     Incarnation on_disk;

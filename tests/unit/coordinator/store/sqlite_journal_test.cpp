@@ -147,7 +147,7 @@ TEST_F(SqliteJournalTest, ChecksOfLeases) {
     node.node.bytes[0] = 1;
     co::LeaseRow lease{LeaseId{1}, 0, 10, 0, node.node, Step{0}};
     EXPECT_FALSE(ok({co::op::PutLease{lease}})) << "a holder that is not known";
-    EXPECT_TRUE(ok({co::op::PutNode{node}, co::op::PutLease{lease}, co::op::PutMeta{{Epoch{1}, LeaseId{2}, 10, RunState::running, ""}}}));
+    EXPECT_TRUE(ok({co::op::PutNode{node}, co::op::PutLease{lease}, co::op::PutMeta{{Epoch{1}, LeaseId{2}, 10, 0, RunState::running, "", false}}}));
     EXPECT_FALSE(ok({co::op::CreditLease{LeaseId{1}, {}, 0, 5}}));
     EXPECT_FALSE(ok({co::op::CreditLease{LeaseId{1}, node.node, 1, 5}}));
     EXPECT_FALSE(ok({co::op::CreditLease{LeaseId{1}, node.node, 0, 11}}));
@@ -155,7 +155,7 @@ TEST_F(SqliteJournalTest, ChecksOfLeases) {
     EXPECT_FALSE(ok({co::op::CreditLease{LeaseId{1}, node.node, 0, 5}}));
     EXPECT_TRUE(ok({co::op::DropLease{LeaseId{1}}}));
     EXPECT_FALSE(ok({co::op::PutLease{lease}})) << "an id is used once";
-    EXPECT_FALSE(ok({co::op::PutMeta{{Epoch{0}, LeaseId{2}, 10, RunState::running, ""}}})) << "the epoch falls";
+    EXPECT_FALSE(ok({co::op::PutMeta{{Epoch{0}, LeaseId{2}, 10, 0, RunState::running, "", false}}})) << "the epoch falls";
     node.incarnation = Incarnation{3};
     EXPECT_TRUE(ok({co::op::PutNode{node}}));
     node.incarnation = Incarnation{2};

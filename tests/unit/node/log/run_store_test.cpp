@@ -355,6 +355,33 @@ TEST(RunStore, ARollbackIsTheOlderStateUnderANewNumber) {
     EXPECT_EQ(*run.store(0).digest_state(), after);
 }
 
+TEST(RunStore, ABallotIsKeptUntilItsStepIsDecided) {
+    StoreRun run(1);
+    run.run_step();
+    Plan plan;
+    plan.run = run.store(0).manifest().run;
+    plan.step = Step{1};
+    plan.term = Term{1};
+    plan.attempt = Attempt{2};
+    plan.kind = EntryKind::rollback;
+    plan.members = {NodeId{}};
+    plan.durable_copies = 1;
+    Bytes body = to_bytes(plan);
+    auto kept = run.store(0).prepare_ballot(body);
+    ASSERT_TRUE(kept);
+    EXPECT_TRUE(kept->ballot);
+    run.close(0);
+    ASSERT_TRUE(run.reopen(0));
+    auto found = run.store(0).prepared();
+    ASSERT_EQ(found.size(), 1U);
+    EXPECT_EQ(*run.store(0).prepared_plan(found[0]), body);
+    EXPECT_TRUE(found[0].root.is_zero());
+    run.store(0).drop_prepared(Step{1});
+    run.close(0);
+    ASSERT_TRUE(run.reopen(0));
+    EXPECT_TRUE(run.store(0).prepared().empty());
+}
+
 TEST(RunStore, PruningKeepsTheDiskWithinItsQuotaAndTheStateReachable) {
     Manifest manifest = test::small_manifest();
     manifest.disk_quota_bytes = 700 * 1024;
