@@ -11,7 +11,7 @@ usage: deploy/setup.sh [--tests | --show] [--torch DIR] [--allow-cuda] [--replac
 Installs, where missing: Debian packages (needs root, or prints the line to run), and PyTorch's CPU
 wheel in the virtual environment .venv of this checkout. Says what it downloads and how much first.
 
-  --tests          also what the tests compare with: numpy, safetensors, transformers
+  --tests          also what the tests compare with: numpy, safetensors, transformers, tokenizers
   --show           that, and what deploy/show.sh needs: iproute2, nftables
   --torch DIR      use this libtorch folder (with include/ and lib/) and install no wheel;
                    the same as SKERRY_TORCH=DIR
@@ -42,7 +42,7 @@ done
 packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates
     libboost1.81-dev libzmq3-dev libprotobuf-dev protobuf-compiler libssl-dev libsqlite3-dev
     libexpected-dev libtomlplusplus-dev libcli11-dev libspdlog-dev libfmt-dev nlohmann-json3-dev
-    libgtest-dev libgmock-dev python3 python3-venv)
+    libpcre2-dev libutf8proc-dev libgtest-dev libgmock-dev python3 python3-venv)
 if [ "$tests" = yes ]; then packages+=(openssl); fi
 if [ "$show" = yes ]; then packages+=(iproute2 nftables); fi
 
@@ -188,10 +188,10 @@ if [ "$need_python_torch" = yes ]; then
         make_venv
         have=$(installed torch numpy || true)
         if [ -z "$have" ] || ! version_at_least "${have%%[+ ]*}" "$torch_least"; then get_torch; fi
-        if [ "$tests" = yes ] && ! installed safetensors transformers >/dev/null; then
+        if [ "$tests" = yes ] && ! installed safetensors transformers tokenizers >/dev/null; then
             printf 'torch==%s\n' "$(installed torch)" >"$skerry_cache/constraints.txt"
-            pip_get --constraint "$skerry_cache/constraints.txt" safetensors transformers ||
-                die PIP 10 "pip could not install safetensors and transformers" "check the network, run it again"
+            pip_get --constraint "$skerry_cache/constraints.txt" safetensors transformers tokenizers ||
+                die PIP 10 "pip could not install safetensors, transformers and tokenizers" "check the network, run it again"
         fi
     fi
 fi

@@ -11,7 +11,7 @@ from pathlib import Path
 BASE, IDENTITY, WIRE = "protocol/base", "protocol/identity", "protocol/wire"
 PURE = [BASE, IDENTITY, WIRE, "protocol/rules"]
 PROTOCOL = PURE + ["protocol/session", "protocol/config", "protocol/admin", "protocol/observe"]
-NODE_LOW = ["node/core", "node/config", "node/transport", "node/compress", "node/outer", "node/model_folder", "node/data"]
+NODE_LOW = ["node/core", "node/config", "node/transport", "node/compress", "node/outer", "node/model_folder", "node/data", "node/tokenizer"]
 NODE_MID = ["node/control", "node/exchange", "node/trainer", "node/log", "node/metrics"]
 COORDINATOR_LOW = ["coordinator/core", "coordinator/store", "coordinator/shards"]
 ARROWS = {
@@ -32,7 +32,8 @@ ARROWS = {
     "node/compress": PURE + ["node/core"],
     "node/outer": PURE + ["node/core", "node/compress"],
     "node/model_folder": PURE + ["protocol/config", "node/core"],
-    "node/data": PURE + ["protocol/config", "node/core"],
+    "node/tokenizer": [BASE, "protocol/config"],
+    "node/data": PURE + ["protocol/config", "node/core", "node/tokenizer"],
     "node/control": PROTOCOL + NODE_LOW,
     "node/exchange": PROTOCOL + NODE_LOW + ["node/log"],
     "node/trainer": PROTOCOL + NODE_LOW,
@@ -43,7 +44,7 @@ ARROWS = {
     "node/app": PROTOCOL + ["protocol/admin"] + NODE_LOW + NODE_MID,
     # Commands on files (verify, export, data prepare) use the folders that own these files.
     # `generate` starts a trainer.
-    "node/cli": PROTOCOL + ["node/config", "node/log", "node/model_folder", "node/data", "node/outer", "node/compress", "node/trainer"],
+    "node/cli": PROTOCOL + ["node/config", "node/log", "node/model_folder", "node/data", "node/tokenizer", "node/outer", "node/compress", "node/trainer"],
     "coordinator/core": PURE,
     "coordinator/store": PURE + ["protocol/observe", "coordinator/core"],
     "coordinator/shards": PROTOCOL + ["coordinator/core"],
@@ -58,6 +59,7 @@ FENCES = [
     (re.compile(r"^(zmq\.h|zmq\.hpp|zmq_.*)$"), ["node/transport"], "ZeroMQ"),
     (re.compile(r"^sqlite3"), ["coordinator/store"], "SQLite"),
     (re.compile(r"^(google/protobuf/|skerry/v1/)"), [WIRE], "Protobuf"),
+    (re.compile(r"^pcre2|^utf8proc"), ["node/tokenizer"], "PCRE2 and utf8proc"),
     (re.compile(r"^openssl/"), [IDENTITY, "protocol/session"], "OpenSSL"),
 ]
 GENERATED = ["schema.hpp"]  # from coordinator/store/schema.sql
