@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "protocol/identity/keys.hpp"
+#include "protocol/rules/base_file.hpp"
 #include "protocol/wire/canonical.hpp"
 #include "protocol/wire/limits.hpp"
 
@@ -139,6 +140,21 @@ Task<Result<Json>> AdminService::nodes(const Json& args) {
 
 // ------------------------------------------------------------------------------------------------ runs
 
+/// What a fork begins with, judged before there is a run that no node could begin. Its content is its SHA-256.
+Result<ShardPresence> AdminService::find_base(const Digest& id, std::uint64_t elements) const {
+    auto here = shards_.presence(id);
+    if (!here) return here;
+    const std::string name = "the state that the run begins with (" + id.short_hex() + "...)";
+    if (!here->complete) return fail(Errc::no_data, name + " is not here", "skerry run fork sends it");
+    const Bytes header = base_file_header(elements);
+    auto begins = shards_.read(id, 0, static_cast<std::uint32_t>(header.size()));
+    if (!begins) return fail(begins.error());
+    if (here->bytes != base_file_bytes(elements) || *begins != header)
+        return fail(Errc::bad_shape, name + " is no state of " + std::to_string(elements) + " parameters: " + std::to_string(here->bytes) + " bytes",
+                    "skerry run fork makes and sends the right one");
+    return here;
+}
+
 Task<Result<Json>> AdminService::create_run(const Json& args, const Bytes& body) {
     auto manifest = parse_manifest(body);
     if (!manifest) co_return fail(Errc::config_invalid, "the manifest is not valid: " + manifest.error().detail);
@@ -149,6 +165,11 @@ Task<Result<Json>> AdminService::create_run(const Json& args, const Bytes& body)
     Json data = Json::parse(data_manifest, nullptr, false);
     if (!data.is_object()) co_return fail(Errc::data_invalid, "the data manifest is no JSON object", "skerry data prepare");
     if (!is_name(manifest->name)) co_return usage("'" + manifest->name + "' is no name for a run");
+    if (!manifest->initial_root.is_zero()) {
+        std::function<Result<ShardPresence>()> look = [this, id = manifest->initial_root, p = manifest->elements] { return find_base(id, p); };
+        auto here = co_await runs_.on_files(std::move(look));
+        if (!here) co_return fail(here.error());
+    }
     auto settings = args.find("settings");
     Json chosen = settings != args.end() && settings->is_object() ? *settings : Json::object();
     // Operands are named: g++ 12 destroys temporaries of a co_await expression twice.

@@ -53,6 +53,7 @@ class AdminService {
     Task<Result<Json>> revoke_token(const Json& args);
     Task<Result<Json>> list_tokens(const Json& args);
     Task<Result<Json>> change_node(const Json& args, bool revoke);
+    Result<ShardPresence> find_base(const Digest& id, std::uint64_t elements) const;
     Task<Result<Json>> have_shards(const Json& args);
     Task<Result<Json>> put_shard(const Json& args, const Bytes& block);
     Task<Result<RunStatus>> status_of(std::string name);

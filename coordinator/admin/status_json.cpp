@@ -146,6 +146,9 @@ Json to_json(const RunStatus& run, const std::optional<std::pair<Step, double>>&
              {"withdrawn", run.withdrawn},
              {"coordinator", to_json(info)}};
     out["outer"] = {{"lr", run.outer.eta}, {"momentum", run.outer.mu}};
+    out["forked_from"] = nullptr;
+    if (!run.parent_run.is_zero())
+        out["forked_from"] = {{"run_id", run.parent_run.hex()}, {"step", run.parent_step.value}, {"h", run.parent_h.hex()}};
     out["rolled_back"] = nullptr;
     if (run.rolled_back) out["rolled_back"] = {{"step", run.rolled_back->second.value}, {"to", run.rolled_back->first.value}};
     if (run.heldout_loss) out["heldout"] = heldout(run, first);

@@ -69,6 +69,10 @@ std::optional<Refusal> Admission::check_versions(const Hello& hello) const {
                               " of this run is a rollback or another change, which needs protocol 1.1; the node speaks " +
                               to_text(hello.versions),
                           "install a newer skerry-node");
+    if (!c_.manifest.initial_root.is_zero() && hello.versions.max < kVersionOfChanges)
+        return refusal_of(Errc::version_mismatch,
+                          "this run is a fork, which needs protocol 1.1; the node speaks " + to_text(hello.versions),
+                          "install a newer skerry-node");
     return {};
 }
 

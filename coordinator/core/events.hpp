@@ -126,6 +126,9 @@ struct NodeStatus {
 struct RunStatus {
     RunId run;
     std::string name;
+    RunId parent_run;   ///< zero unless forked: S_0 is that run's S_parent_step
+    Step parent_step;
+    Digest parent_h;
     RunState run_state = RunState::created;
     std::string end_reason;
     Term term;

@@ -296,6 +296,9 @@ RunStatus OrdersDesk::status(Mono now) const {
         s.members = static_cast<std::uint32_t>(c_.open->plan.members.size());
     }
     s.tokens_committed = c_.tokens_committed;
+    s.parent_run = c_.manifest.parent_run;
+    s.parent_step = c_.manifest.parent_step;
+    s.parent_h = c_.manifest.parent_h;
     s.target_tokens = c_.manifest.target_tokens;
     if (c_.committed_at.size() >= 2) {
         const auto& [t0, n0] = c_.committed_at.front();

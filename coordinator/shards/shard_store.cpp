@@ -104,7 +104,7 @@ Result<void> ShardStore::finish(const Digest& shard) const {
     if (hash.finish() != shard) {
         ::unlink(part_of(shard).c_str());
         return fail(Errc::digest_mismatch, "what was pushed does not hash to " + shard.short_hex() + "...",
-                    "run  skerry data prepare  again, then  skerry data push");
+                    "a data shard: run  skerry data prepare  again, then  skerry data push; a fork's base: push that of another node");
     }
     if (::rename(part_of(shard).c_str(), path_of(shard).c_str()) != 0)
         return fail(file_error("cannot rename", part_of(shard), errno));

@@ -196,6 +196,11 @@ def recovery():
     return f"{count} scenarios: digests equal, no gap, no position credited twice" + (": " + "; ".join(values) if values else "")
 
 
+def fork():
+    count, values = python_tests("process", ["test_fork"])
+    return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
+
+
 def versions():
     count, values = python_tests("process", ["test_versions"])
     return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
@@ -235,4 +240,5 @@ ITEMS = [
     Item(23, "backup, metrics, watchdog", "a live backup is whole; pages agree with status; a hang is written down, no secret in it", upkeep),
     Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
     Item(25, "rollback, lost disks, lost coordinator, power cut", "rebuilt from its nodes, rolled back and on, held and said why", recovery),
+    Item(26, "a run forked from a state of another one", "S_0 is that state on every node, weights and momentum bit for bit; both runs go on", fork),
 ]

@@ -138,8 +138,10 @@ void NodeApp::make_hosts() {
                                                                 [this] { return trainer_options(); },
                                                                 [this](Error why) { end(std::move(why)); }});
     auto adopted = [this](std::shared_ptr<RunStore> made, Bytes data) { return adopt(std::move(made), std::move(data)); };
+    auto fetch = [this](Digest sha256, std::uint64_t bytes) { return shard_fetch_->fetch({sha256, bytes}); };
+    auto spawn = [this](Task<> task) { children_.spawn(std::move(task)); };
     store_actions_ = std::make_unique<StoreActions>(
-        StoreActions::Parts{io_.get_executor(), disk_.get_executor(), options_.folder.run(), report, adopted}, store_);
+        StoreActions::Parts{io_.get_executor(), disk_.get_executor(), options_.folder.run(), report, adopted, fetch, spawn}, store_);
 }
 
 Result<void> NodeApp::adopt(std::shared_ptr<RunStore> store, Bytes data_manifest) {

@@ -2,7 +2,10 @@
 
 #include <boost/asio/post.hpp>
 
+#include "node/log/base_state.hpp"
 #include "node/log/store_work.hpp"
+#include "protocol/base/run_on.hpp"
+#include "protocol/rules/base_file.hpp"
 
 namespace skerry::node {
 
@@ -55,7 +58,34 @@ void StoreActions::perform(const DropPrivateState& action) {
                [folder = parts_.folder, store = store_, action] { carry_out(folder, store.get(), action); });
 }
 
-void StoreActions::perform(const LoadState& action) { run_on_store(action); }
+void StoreActions::perform(const LoadState& action) {
+    if (action.initial && !store_->manifest().initial_root.is_zero()) return parts_.spawn(load_first(action));
+    run_on_store(action);
+}
+
+/// S_0 of a fork comes from the coordinator, once; then its file lies in the run folder. A fetch that ended in between left
+/// it, or a part of it, among the data shards.
+Task<> StoreActions::load_first(LoadState action) {
+    auto store = store_;
+    auto look = [store] { return has_first_state(store->manifest(), store->folder()); };
+    const bool here = co_await run_on(parts_.disk, std::move(look));
+    if (here) {
+        run_on_store(action);
+        co_return;
+    }
+    const Manifest& manifest = store->manifest();
+    auto file = co_await parts_.fetch(manifest.initial_root, base_file_bytes(manifest.elements));
+    if (!file) {
+        finish(action.op, fail(file.error()));
+        co_return;
+    }
+    run(action.op, [store, action, from = DiskPath(*file)]() -> Result<Answer> {
+        auto moved = rename_durably(from, store->folder() / kBaseState);
+        if (!moved) return fail(moved.error());
+        return carry_out(*store, action);
+    });
+}
+
 void StoreActions::perform(const ComputeDigest& action) { run_on_store(action); }
 void StoreActions::perform(const WriteSnapshot& action) { run_on_store(action); }
 void StoreActions::perform(const Prune& action) { run_on_store(action); }

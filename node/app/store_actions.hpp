@@ -2,6 +2,7 @@
 // The core's actions on durable facts and on the state: all on the disk thread, in the order given.
 
 #include <boost/asio/any_io_executor.hpp>
+#include <filesystem>
 #include <functional>
 #include <memory>
 
@@ -20,6 +21,9 @@ class StoreActions {
         DiskPath folder;
         std::function<void(Event)> report;
         std::function<Result<void>(std::shared_ptr<RunStore>, Bytes data_manifest)> adopted;  ///< io thread
+        /// The verified file of this hash and size, from the coordinator. Called on the io thread.
+        std::function<Task<Result<std::filesystem::path>>(Digest, std::uint64_t bytes)> fetch;
+        std::function<void(Task<>)> spawn;  ///< as a child of the agent, on the io thread
     };
     StoreActions(Parts parts, std::shared_ptr<RunStore> store);
 
@@ -40,6 +44,7 @@ class StoreActions {
     template <class A>
     void run_on_store(const A& action);
     void finish(OpId op, Result<Answer> result);
+    Task<> load_first(LoadState action);
 
     Parts parts_;
     std::shared_ptr<RunStore> store_;

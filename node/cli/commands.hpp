@@ -1,6 +1,7 @@
 #pragma once
 // The commands of `skerry`. Each prints what it has to say and returns the error, if any; main turns it into an exit status.
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,10 +20,14 @@ struct PrepareCommand {
     std::string shard_size;
 };
 Result<void> prepare_command(const Context& context, const PrepareCommand& command);
-/// Resumes where an earlier push ended.
+/// Shards of a data folder; of the folder of a fork's node: the state that the run began with. Resumes where an earlier
+/// push ended.
 Result<void> push_command(const Context& context, const std::string& folder);
+Result<void> push_base(const Context& context, const std::filesystem::path& run_folder);
 
 Result<void> run_create_command(const Context& context, const std::string& file, bool start);
+/// A new run whose S_0 is a state of another one, rebuilt from a node's folder (context.dir); none: the newest.
+Result<void> run_fork_command(const Context& context, const std::string& file, std::optional<std::uint64_t> step, bool start);
 /// `verb`: start, pause, stop.
 Result<void> run_verb_command(const Context& context, const std::string& verb, const std::string& name, bool now);
 /// A step that makes the run's state that of `to_step`. Waits until it is decided. Errors: not_found with what is

@@ -1,18 +1,18 @@
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include <unistd.h>
 
 #include "node/cli/channel.hpp"
 #include "node/cli/commands.hpp"
-#include "node/cli/run_config.hpp"
+#include "node/cli/kept_files.hpp"
+#include "node/cli/state_at.hpp"
 #include "node/data/prepare.hpp"
+#include "node/log/base_state.hpp"
+#include "protocol/config/files.hpp"
 #include "protocol/config/quantity.hpp"
 #include "protocol/identity/keys.hpp"
-#include "protocol/wire/canonical.hpp"
-#include "protocol/wire/limits.hpp"
 
 namespace skerry::node {
 namespace {
@@ -80,61 +80,32 @@ Result<void> prepare_command(const Context& context, const PrepareCommand& comma
     return {};
 }
 
-namespace {
-
-/// Sends what is missing of one shard.
-Result<void> push_shard(Channel& channel, const fs::path& file, const DataShard& shard, std::uint64_t offset) {
-    std::ifstream in(file, std::ios::binary);
-    if (!in) return fail(Errc::not_found, "there is no " + file.string(), "skerry data prepare");
-    in.seekg(static_cast<std::streamoff>(offset));
-    while (offset < shard.bytes) {
-        Bytes block(static_cast<std::size_t>(std::min<std::uint64_t>(kMaxAdminBlockBytes, shard.bytes - offset)));
-        in.read(reinterpret_cast<char*>(block.data()), static_cast<std::streamsize>(block.size()));
-        if (in.gcount() != static_cast<std::streamsize>(block.size()))
-            return fail(Errc::data_invalid, file.string() + " is shorter than its manifest says", "skerry data prepare");
-        std::uint64_t next = offset + block.size();
-        auto put = channel.call("data.put", {{"sha256", shard.sha256.hex()}, {"offset", offset}, {"bytes", shard.bytes}}, std::move(block));
-        if (!put) return fail(put.error());
-        offset = next;
-    }
-    return {};
-}
-
-Result<Json> ask_shards(Channel& channel, const DataManifest& data) {
-    Json names = Json::array();
-    for (const DataShard& shard : data.shards) names.push_back(shard.sha256.hex());
-    auto have = channel.call("data.have", {{"shards", names}});
-    if (!have) return have;
-    if (!have->contains("shards") || (*have)["shards"].size() != data.shards.size())
-        return fail(Errc::malformed, "the coordinator answered for other shards");
-    return (*have)["shards"];
-}
-
-}  // namespace
-
 Result<void> push_command(const Context& context, const std::string& folder) {
+    const fs::path run_folder = run_folder_of(folder);
+    if (fs::exists(run_folder / kBaseState)) return push_base(context, run_folder);
     auto data = read_data_manifest(folder);
     if (!data) return fail(data.error());
     auto channel = Channel::to_coordinator(context);
     if (!channel) return fail(channel.error());
-    auto have = ask_shards(*channel, *data);
+    std::vector<Digest> names;
+    for (const DataShard& shard : data->shards) names.push_back(shard.sha256);
+    auto have = ask_files(*channel, names);
     if (!have) return fail(have.error());
-    std::uint64_t sent = 0;
+    std::uint64_t bytes = 0;
     std::size_t pushed = 0;
     for (std::size_t i = 0; i < data->shards.size(); ++i) {
         const DataShard& shard = data->shards[i];
-        if ((*have)[i].value("complete", false)) continue;
-        std::uint64_t offset = number((*have)[i], "bytes");
-        auto done = push_shard(*channel, fs::path(folder) / shard.file, shard, offset);
-        if (!done) return done;
-        sent += shard.bytes - offset;
-        ++pushed;
+        const Json& here = (*have)[i];
+        auto sent = send_file(*channel, fs::path(folder) / shard.file, {shard.sha256, shard.bytes}, here);
+        if (!sent) return fail(sent.error());
+        bytes += *sent;
+        if (!here.value("complete", false)) ++pushed;
     }
     if (context.json) {
-        print_json({{"schema", "skerry.pushed/1"}, {"shards", data->shards.size()}, {"pushed", pushed}, {"bytes", sent}});
+        print_json({{"schema", "skerry.pushed/1"}, {"shards", data->shards.size()}, {"pushed", pushed}, {"bytes", bytes}});
         return {};
     }
-    std::printf("%zu shards: %zu pushed (%s), %zu were there\n", data->shards.size(), pushed, to_size_text(sent).c_str(),
+    std::printf("%zu shards: %zu pushed (%s), %zu were there\n", data->shards.size(), pushed, to_size_text(bytes).c_str(),
                 data->shards.size() - pushed);
     return {};
 }
@@ -146,26 +117,17 @@ Result<void> run_create_command(const Context& context, const std::string& file,
     if (!draft) return fail(draft.error());
     auto channel = Channel::to_coordinator(context);
     if (!channel) return fail(channel.error());
-    auto have = ask_shards(*channel, draft->data);
-    if (!have) return fail(have.error());
-    for (const Json& shard : *have) {
-        if (!shard.value("complete", false))
-            return fail(Errc::no_data, "the coordinator does not have all shards of this run's data", "skerry data push DIR");
-    }
-    Json args{{"data_manifest", draft->data_manifest}, {"settings", Json::parse(draft->settings)}, {"start", start}};
-    auto made = channel->call("run.create", args, to_bytes(draft->manifest));
+    auto there = has_data(*channel, draft->data);
+    if (!there) return there;
+    auto made = create_run(context, *channel, *draft, start);
     if (!made) return fail(made.error());
-    if (context.json) {
-        Json out = *made;
-        out["schema"] = "skerry.run-created/1";
-        print_json(out);
+    if (!context.json) {
+        print_next(draft->manifest);
         return {};
     }
-    const Manifest& m = draft->manifest;
-    std::printf("run %s: %s parameters, %s tokens in rounds of %u steps x %u x %u tokens a node, %s\n", m.name.c_str(),
-                to_count_text(static_cast<double>(m.elements)).c_str(), to_count_text(static_cast<double>(m.target_tokens)).c_str(),
-                m.local_steps, m.batch_sequences, m.sequence_tokens, start ? "started" : "created");
-    std::printf("next:  skerry token create --run %s\n", m.name.c_str());
+    Json out = *made;
+    out["schema"] = "skerry.run-created/1";
+    print_json(out);
     return {};
 }
 

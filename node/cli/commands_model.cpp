@@ -30,6 +30,12 @@ Result<std::string> node_dir(const Context& context) {
     return context.dir;
 }
 
+/// Whose state the run began with; null unless it is a fork.
+Json origin_json(const Manifest& m) {
+    if (m.parent_run.is_zero()) return nullptr;
+    return {{"run_id", m.parent_run.hex()}, {"step", m.parent_step.value}, {"h", m.parent_h.hex()}};
+}
+
 std::optional<Step> to_step(std::optional<std::uint64_t> step) {
     return step ? std::optional(Step{*step}) : std::nullopt;
 }
@@ -49,11 +55,14 @@ Result<void> export_command(const Context& context, const std::string& out, std:
     if (!model) return fail(model.error());
     std::string origin = "run " + state->manifest().name + " (" + state->manifest().run.hex() + "), step " +
                          std::to_string(state->step().value) + ", digest " + state->digest().hex();
+    const Manifest& m = state->manifest();
+    if (!m.parent_run.is_zero())
+        origin += "; the run is a fork of run " + m.parent_run.hex() + ", step " + std::to_string(m.parent_step.value) + ", chain " + m.parent_h.hex();
     auto written = export_model_folder(folder, *model, state->theta(), origin);
     if (!written) return written;
     if (context.json) {
         print_json({{"schema", "skerry.exported/1"}, {"run", state->manifest().name}, {"step", state->step().value},
-                    {"digest", state->digest().hex()}, {"folder", folder.string()}});
+                    {"digest", state->digest().hex()}, {"forked_from", origin_json(m)}, {"folder", folder.string()}});
     } else {
         std::printf("%s: step %llu of run %s\n", folder.c_str(), static_cast<unsigned long long>(state->step().value), state->manifest().name.c_str());
     }
@@ -183,17 +192,16 @@ Json decision_json(const Decision& decision) {
 }
 
 /// All decisions of the folder. What cannot be read is a problem that verify has named.
-Result<Json> decisions_json(const std::filesystem::path& folder, std::string& run_name) {
+Result<Json> decisions_json(const std::filesystem::path& folder, Manifest& run) {
     auto body = NodeFiles(folder).read_manifest();
     if (!body) return fail(body.error());
     auto manifest = parse_manifest(*body);
     if (!manifest) return fail(manifest.error());
-    run_name = manifest->name;
-    Step first = manifest->parent_run.is_zero() ? Step{0} : manifest->parent_step;
-    auto log = DecisionLog::open_read_only(folder / "decisions", first, chain_start(body_digest(*body)));
+    run = std::move(*manifest);
+    auto log = DecisionLog::open_read_only(folder / "decisions", Step{}, chain_start(body_digest(*body)));
     if (!log) return fail(log.error());
     Json out = Json::array();
-    for (Step step = first; step < log->next(); step = step.next()) {
+    for (Step step; step < log->next(); step = step.next()) {
         auto record = log->read(step, 1);
         if (!record || record->empty()) continue;
         auto decision = parse_decision(record->front().decision.body);
@@ -208,14 +216,16 @@ Result<void> verify_command(const Context& context, const std::string& dir) {
     auto folder = run_folder_of(dir);
     auto report = verify_run(folder, {});
     if (!report) return fail(report.error());
-    std::string run;
-    auto decisions = decisions_json(folder, run);
+    Manifest manifest;
+    auto decisions = decisions_json(folder, manifest);
     if (!decisions) return fail(decisions.error());
+    const std::string& run = manifest.name;
     bool ok = report->problems.empty();
     if (context.json) {
         Json states = Json::array();
-        for (const VerifiedState& state : report->states) states.push_back({{"step", state.step.value}, {"digest", state.digest.hex()}, {"tokens", state.tokens}});
-        print_json({{"schema", "skerry.verify/1"}, {"ok", ok}, {"run", run}, {"snapshot", report->replayed_from.value},
+        for (const VerifiedState& state : report->states) states.push_back({{"step", state.step.value}, {"digest", state.digest.hex()}, {"tokens", state.roots.tokens},
+                                                                            {"theta_root", state.roots.theta_root.hex()}, {"m_root", state.roots.m_root.hex()}});
+        print_json({{"schema", "skerry.verify/1"}, {"ok", ok}, {"run", run}, {"forked_from", origin_json(manifest)}, {"snapshot", report->replayed_from.value},
                     {"head", report->head.value}, {"h_head", report->h_head.hex()}, {"states", states}, {"decisions", *decisions},
                     {"entries", report->entries}, {"snapshots", report->snapshots}, {"credited_sequences", report->credited_sequences},
                     {"problems", report->problems}});

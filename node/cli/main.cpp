@@ -68,7 +68,7 @@ class CommandLine {
         prepare->add_option("--val", prepare_.held_out, "held-out text; without it a twentieth is held out");
         prepare->add_option("--shard-size", prepare_.shard_size, "e.g. 64MiB");
         auto* push = command(*data, "push", "send shards to the coordinator; goes on where it ended", [this] { return push_command(context_, folder_); });
-        push->add_option("folder", folder_, "what data prepare made")->required();
+        push->add_option("folder", folder_, "what data prepare made; or a node's folder: the state that a fork began with")->required();
     }
 
     void add_runs() {
@@ -77,6 +77,12 @@ class CommandLine {
         auto* create = command(*run, "create", "make a run of a run.toml", [this] { return run_create_command(context_, file_, start_); });
         create->add_option("file", file_, "run.toml")->required();
         create->add_flag("--start", start_, "start it at once");
+        auto* fork = command(*run, "fork", "make a run that begins with a state of another one", [this] {
+            return run_fork_command(context_, file_, step_, start_);
+        });
+        fork->add_option("file", file_, "run.toml of the new run")->required();
+        fork->add_option("--step", step_, "S of this step of the other run; left out: the newest");
+        fork->add_flag("--start", start_, "start it at once");
         for (const char* verb : {"start", "pause", "stop"}) {
             auto* one = command(*run, verb, "the run, after the step under way", [this, verb] { return run_verb_command(context_, verb, name_, now_); });
             one->add_option("name", name_, "the run's name");

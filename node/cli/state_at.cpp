@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "node/log/base_state.hpp"
 #include "node/log/decision_log.hpp"
 #include "node/log/node_files.hpp"
 #include "node/log/replay.hpp"
@@ -40,7 +41,6 @@ Result<Source> open_source(const fs::path& folder) {
     auto codec = find_codec(out.manifest.codec);
     if (!codec) return fail(codec.error());
     out.codec = *codec;
-    out.first = out.manifest.parent_run.is_zero() ? Step{0} : out.manifest.parent_step;
     auto log = DecisionLog::open_read_only(folder / "decisions", out.first, chain_start(out.run_digest));
     if (!log) return fail(log.error());
     out.log = std::move(*log);
@@ -49,10 +49,6 @@ Result<Source> open_source(const fs::path& folder) {
 
 fs::path snapshot_folder(const Source& source, Step step) { return source.folder / "snapshots" / std::to_string(step.value); }
 fs::path entry_file(const Source& source, Step step) { return source.folder / "entries" / std::to_string(step.value); }
-
-bool is_seeded(const Source& source) {
-    return source.manifest.initial_root.is_zero() && source.manifest.parent_run.is_zero();
-}
 
 /// From where, and by which commits in ascending order, S_target is reached.
 struct Route {
@@ -72,7 +68,7 @@ std::optional<Route> find_route(const Source& source, Step target) {
             break;
         }
         if (target == source.first) {
-            if (!is_seeded(source)) return std::nullopt;
+            if (!has_first_state(source.manifest, source.folder)) return std::nullopt;
             break;
         }
         const DecisionRow* row = source.log.row(Step{target.value - 1});
@@ -92,10 +88,13 @@ Result<void> follow(const Source& source, const Route& route, const StateFiles& 
     if (route.snapshot) {
         auto snapshot = Snapshot::open(snapshot_folder(source, route.base), source.run_digest, source.grid);
         if (!snapshot) return fail(snapshot.error());
+        if (snapshot->info().step != route.base || snapshot->info().h != source.log.chain(route.base))
+            return fail(Errc::digest_mismatch, "snapshot " + std::to_string(route.base.value) + " is not of this chain", "skerry verify DIR");
         auto loaded = snapshot->load_into(files);
         if (!loaded) return loaded;
     } else {
-        fill_initial_state(source.manifest, source.grid, files);
+        auto loaded = load_first_state(source.manifest, source.grid, source.folder, files);
+        if (!loaded) return loaded;
     }
     for (const DecisionRow& row : route.commits) {
         auto entry = EntryReader::open(entry_file(source, row.step), source.grid, source.codec->id());
@@ -137,6 +136,7 @@ struct StateAt::Parts {
     Manifest manifest;
     Step step;
     Digest digest;
+    Digest h;
     ~Parts() {
         files.reset();
         std::error_code ignored;
@@ -182,6 +182,7 @@ Result<StateAt> StateAt::rebuild(const fs::path& run_folder, std::optional<Step>
         if (done) {
             parts->manifest = source.manifest;
             parts->step = route.target;
+            parts->h = source.log.chain(parts->step);
             parts->digest = digest_of(parts->files->leaves().roots(tokens_at(source, parts->step)));
             return StateAt(std::move(parts));
         }
@@ -194,6 +195,8 @@ Result<StateAt> StateAt::rebuild(const fs::path& run_folder, std::optional<Step>
 const Manifest& StateAt::manifest() const { return parts_->manifest; }
 Step StateAt::step() const { return parts_->step; }
 Digest StateAt::digest() const { return parts_->digest; }
+Digest StateAt::h() const { return parts_->h; }
+std::span<const float> StateAt::momentum() const { return parts_->files->momentum(); }
 std::span<const float> StateAt::theta() const { return parts_->files->theta(); }
 int StateAt::theta_descriptor() const { return parts_->files->theta_descriptor(); }
 

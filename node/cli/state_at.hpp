@@ -24,7 +24,10 @@ class StateAt {
     const Manifest& manifest() const;
     Step step() const;
     Digest digest() const;
+    /// The chain's value at it.
+    Digest h() const;
     std::span<const float> theta() const;
+    std::span<const float> momentum() const;
     int theta_descriptor() const;
 
   private:

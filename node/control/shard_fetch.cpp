@@ -107,7 +107,8 @@ Task<Result<fs::path>> ShardFetch::fetch(ShardInfo shard) {
         co_await again.async_wait(no_throw);
     }
     fs::path file = shard_path(folder_, shard.sha256);
-    if (verified_.contains(shard.sha256)) co_return file;
+    std::error_code ignored;
+    if (verified_.contains(shard.sha256) && fs::exists(file, ignored)) co_return file;
     busy_.insert(shard.sha256);
     auto made = co_await obtain(shard, file);
     busy_.erase(shard.sha256);

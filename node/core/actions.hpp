@@ -184,7 +184,8 @@ struct Apply {
     ResidualRule residual = ResidualRule::keep;  ///< advance: e := e' with tag k
 };
 /// theta, m := S_step from the working copy (NodeImage::state), my own snapshot, or S_0 computed from the seed (step 0,
-/// `initial`). Done: StateAnswer with the digest; error digest_mismatch: the snapshot is damaged.
+/// `initial`); of a fork, read from its base, which the coordinator sends once. Done: StateAnswer with the digest; error
+/// digest_mismatch: the snapshot is damaged; of an initial one any error but the disk's: the base cannot be had now.
 struct LoadState {
     OpId op;
     Step step;

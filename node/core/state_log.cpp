@@ -234,6 +234,11 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
         case Kind::load: {
             const auto agreed = agreed_digest(running.step);
             if (refused(done)) return {Outcome::refused, running.step};
+            first_missing_.reset();
+            if (running.initial && done.error) {
+                first_missing_ = done.error->detail;
+                return {Outcome::no_first_state, running.step};
+            }
             const bool differs = !failed && agreed && state->digest && *state->digest != *agreed;
             if (failed || differs) {
                 if (marked_ == running.step) {
@@ -274,6 +279,7 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
     }
     if (failed) return {Outcome::adopt_failed, running.step};
     loaded_ = true;
+    first_missing_.reset();
     applied_ = running.step;
     records_ = std::max(records_, running.step);
     if (state->digest) {

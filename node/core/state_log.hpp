@@ -4,7 +4,9 @@
 
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
+#include <string>
 
 #include "node/core/chain.hpp"
 
@@ -19,8 +21,9 @@ class StateLog {
     void forget(const ObjectRef& object);
 
     /// refused: the disk is full or failed; what it holds is not to blame, and the same may be tried again.
+    /// no_first_state: neither is S_0 of a fork here, nor could it be had just now.
     enum class Outcome : std::uint8_t {
-        none, refused, loaded, load_failed, appended, append_failed, applied, apply_failed, adopted, adopt_failed, digest
+        none, refused, no_first_state, loaded, load_failed, appended, append_failed, applied, apply_failed, adopted, adopt_failed, digest
     };
     struct Result {
         Outcome outcome = Outcome::none;
@@ -29,6 +32,8 @@ class StateLog {
     };
 
     bool loaded() const { return loaded_; }
+    /// Why S_0 could not be had, if the last load was of it and failed.
+    const std::optional<std::string>& first_missing() const { return first_missing_; }
     /// Theta and m are being replaced.
     bool busy() const { return exclusive_.has_value(); }
     /// Somebody reads theta: nothing may replace it.
@@ -102,6 +107,7 @@ class StateLog {
     Context& context_;
     Chain& chain_;
     bool loaded_ = false;
+    std::optional<std::string> first_missing_;
     Step applied_;
     Step records_;  ///< decision records below it are durable
     std::set<Step> entries_;

@@ -464,6 +464,10 @@ void StepMachine::on_log(const StateLog::Result& result) {
             treatment_.reset();
             disk_refused();
             break;
+        case Outcome::no_first_state:
+            context_.note("the state that this run begins with cannot be had: " + *log_.first_missing() + "; trying again", true);
+            disk_again_ = context_.now + kDiskAgain;
+            break;
         default: break;
     }
 }
@@ -480,6 +484,8 @@ void StepMachine::advance() {
     ask_decisions();
     const bool may_load = !log_.loaded() && !log_.busy() && !log_.being_read() && trainer_.quiet();
     if (may_load && context_.now >= disk_again_) log_.load();
+    // Without S_0 no entry is of use; a later state of the others is.
+    if (log_.first_missing() && !log_.loaded()) (void)snapshot_first(Step{}, true);
     adopt_snapshot();
     append_next();
     apply_next();

@@ -47,7 +47,10 @@ std::string StepMachine::to_text(Waiting what) const {
         case Waiting::welcome: return "the first answer of the coordinator";
         case Waiting::coordinator: return "the coordinator, which cannot be reached";
         case Waiting::operator_: return "the operator: the coordinator's log is not the one this node has";
-        case Waiting::state: return "the state from disk";
+        case Waiting::state:
+            if (context_.manifest->initial_root.is_zero() || log_.applied() > Step{}) return "the state from disk";
+            return "the state that this fork begins with, from disk or the coordinator" +
+                   (log_.first_missing() ? ": " + *log_.first_missing() : "");
         case Waiting::snapshot: return "a snapshot of step " + std::to_string(catch_up_.snapshot()->value);
         case Waiting::entries: return "entries up to step " + std::to_string(context_.orders.head.value);
         case Waiting::roster: return "the coordinator to count this node in";

@@ -3,7 +3,7 @@
 //
 // Kept always: the newest snapshot; one at or below the floor, with all entries from it on; the
 // same for every pin (a step from which a joining node fetches). S_first counts as a snapshot when
-// the seed gives it. Everything else goes oldest first, and only while more than the quota is used.
+// the seed, or the base of a fork, gives it. Everything else goes oldest first, and only while more than the quota is used.
 // A quota of 0 is no quota.
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct RetentionInput {
     Step floor;
     std::vector<Step> pins;
     Step first;                 ///< first step of the run
-    bool first_is_free = true;  ///< S_first comes from the seed
+    bool first_is_free = true;  ///< S_first comes from the seed or the base
 };
 
 struct RetentionChoice {

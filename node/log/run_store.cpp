@@ -23,8 +23,6 @@ RunStore::RunStore(DiskPath folder, const Manifest& manifest)
       run_digest_(body_digest(to_bytes(manifest))),
       grid_{manifest.elements, manifest.piece_elements},
       layout_id_(layout_id(run_digest_)),
-      first_(manifest.parent_run.is_zero() ? Step{0} : manifest.parent_step),
-      seeded_(manifest.initial_root.is_zero() && manifest.parent_run.is_zero()),
       files_(folder_) {}
 
 RunStore::~RunStore() = default;

@@ -14,6 +14,7 @@
 
 #include "node/compress/codec.hpp"
 #include "node/log/apply_record.hpp"
+#include "node/log/base_state.hpp"
 #include "node/log/contribution_file.hpp"
 #include "node/log/decision_log.hpp"
 #include "node/log/entry_file.hpp"
@@ -93,7 +94,7 @@ class RunStore {
     int theta_descriptor() const { return state_.theta_descriptor(); }
 
     /// Makes the mapped files S_target: from the mark if its digest matches, else from the nearest
-    /// snapshot (or the seed) and the entries after it. Rollbacks are followed. errors  not_found:
+    /// snapshot (or the seed, or the base of a fork) and the entries after it. Rollbacks are followed. errors  not_found:
     /// `missing_for(target)` says which decisions or entries are missing; digest_mismatch: a
     ///         damaged entry, which is set aside, so missing_for names it next time.
     Result<void> load_state(Step target);
@@ -234,6 +235,7 @@ class RunStore {
     Result<void> find_snapshots();
     Result<void> find_contributions();
 
+    bool can_make_first() const { return has_first_state(manifest_, folder_); }
     DiskPath entry_path(Step k) const;
     DiskPath prepared_path(const PreparedEntry& entry) const;
     std::optional<PreparedEntry> open_prepared(const DiskPath& path) const;
@@ -266,7 +268,6 @@ class RunStore {
     const Codec* codec_ = nullptr;
     std::uint32_t layout_id_ = 0;
     Step first_;
-    bool seeded_ = true;  ///< S_first follows from the manifest
     NodeFiles files_;
     FolderLock lock_;
     StateFiles state_;

@@ -219,7 +219,7 @@ Result<PruneReport> RunStore::prune(Step floor, std::span<const Step> pins) {
     input.floor = floor;
     input.pins.assign(pins.begin(), pins.end());
     input.first = first_;
-    input.first_is_free = seeded_;
+    input.first_is_free = can_make_first();
 
     RetentionChoice choice = choose_retention(input);
     for (Step step : choice.drop_entries) {

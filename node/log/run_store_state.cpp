@@ -37,7 +37,7 @@ RunStore::Route RunStore::route_to(Step target) const {
             route.start = Route::Start::current;
         else if (snapshots_.contains(at))
             route.start = Route::Start::snapshot;
-        else if (at == first_ && seeded_)
+        else if (at == first_ && can_make_first())
             route.start = Route::Start::seed;
         if (route.start != Route::Start::none) break;
         const DecisionRow* found = at > first_ ? decisions_.row(Step{at.value - 1}) : nullptr;
@@ -125,7 +125,11 @@ Result<void> RunStore::start_from(const Route& route) {
     if (!cleared) return cleared;
     std::uint64_t tokens = 0;
     if (route.start == Route::Start::seed) {
-        fill_initial_state(manifest_, grid_, state_);
+        auto loaded = load_first_state(manifest_, grid_, folder_, state_);
+        if (!loaded) {
+            if (loaded.error().code == Errc::digest_mismatch) (void)remove_file(folder_ / kBaseState);
+            return loaded;
+        }
     } else {
         auto snapshot = find_snapshot(route.base);
         if (!snapshot)

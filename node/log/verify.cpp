@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "node/log/base_state.hpp"
 #include "node/log/decision_log.hpp"
 #include "node/log/node_files.hpp"
 #include "node/log/replay.hpp"
@@ -49,8 +50,7 @@ class Verifier {
           manifest_(manifest),
           run_digest_(body_digest(to_bytes(manifest))),
           grid_{manifest.elements, manifest.piece_elements},
-          first_(manifest.parent_run.is_zero() ? Step{0} : manifest.parent_step),
-          seeded_(manifest.initial_root.is_zero() && manifest.parent_run.is_zero()) {}
+          seeded_(has_first_state(manifest, folder)) {}
 
     Result<VerifyReport> run() {
         auto codec = find_codec(manifest_.codec);
@@ -66,6 +66,7 @@ class Verifier {
         report_.first = first_;
         report_.head = log_.next();
         report_.h_head = log_.chain(log_.next());
+        check_base();
         check_decisions();
         check_credits();
         check_entries();
@@ -82,6 +83,7 @@ class Verifier {
   private:
     void problem(std::string text) { report_.problems.push_back(std::move(text)); }
 
+    void check_base();
     void check_decisions();
     void check_credits();
     void check_entries();
@@ -113,6 +115,15 @@ class Verifier {
     std::map<Step, SnapshotInfo> snapshots_;
     std::uint64_t tokens_ = 0;
 };
+
+/// A node that came in by a snapshot of others may do without the base of a fork; a damaged one is of no use.
+void Verifier::check_base() {
+    if (manifest_.initial_root.is_zero() || !seeded_) return;
+    auto hash = base_state_sha256(folder_ / kBaseState);
+    if (hash && *hash == manifest_.initial_root) return;
+    seeded_ = false;
+    problem("base: " + (hash ? "not the state that this fork begins with" : hash.error().detail));
+}
 
 /// The chain was followed when the log was opened; here come the signatures.
 void Verifier::check_decisions() {
@@ -289,7 +300,8 @@ bool Verifier::needed(Step step) const {
 Result<void> Verifier::load_base(Step base, const StateFiles& files) {
     auto known = snapshots_.find(base);
     if (known == snapshots_.end()) {
-        fill_initial_state(manifest_, grid_, files);
+        auto loaded = load_first_state(manifest_, grid_, folder_, files);
+        if (!loaded) return loaded;
         tokens_ = 0;
         return {};
     }
@@ -337,8 +349,9 @@ Result<void> Verifier::rebuild(Step target, Step base, const StateFiles& files) 
 }
 
 void Verifier::record(Step step, const StateFiles& files) {
-    Digest digest = digest_of(files.leaves().roots(tokens_));
-    report_.states.push_back({step, digest, tokens_});
+    const StateRoots roots = files.leaves().roots(tokens_);
+    const Digest digest = digest_of(roots);
+    report_.states.push_back({step, digest, roots});
     auto snapshot = snapshots_.find(step);
     if (snapshot != snapshots_.end() && snapshot->second.state_digest != digest)
         problem("snapshot " + name_of(step) + ": not the state that the log gives");
@@ -347,8 +360,8 @@ void Verifier::record(Step step, const StateFiles& files) {
     if (mark) {
         ByteReader r(*mark);
         auto marked_step = r.strong<Step>();
-        auto roots = parse_state_roots(r.bytes(r.remaining()));
-        marked_differs = roots && marked_step == step && digest_of(*roots) != digest;
+        auto marked = parse_state_roots(r.bytes(r.remaining()));
+        marked_differs = marked && marked_step == step && digest_of(*marked) != digest;
     }
     if (marked_differs) problem("state " + name_of(step) + ": the working copy was another one");
 }
@@ -356,7 +369,10 @@ void Verifier::record(Step step, const StateFiles& files) {
 Result<void> Verifier::replay() {
     auto start = choose_start();
     if (!start) {
-        problem("no snapshot from which the log reaches its head");
+        std::string what = "no snapshot from which the log reaches its head";
+        if (!manifest_.initial_root.is_zero() && !seeded_)
+            what += ", and the state that this fork begins with (base, SHA-256 " + manifest_.initial_root.hex() + ") is not here";
+        problem(std::move(what));
         return {};
     }
     report_.replayed_from = *start;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "node/log/file.hpp"
+#include "node/log/state_files.hpp"
 #include "protocol/wire/messages.hpp"
 
 namespace skerry::node {
@@ -20,14 +20,14 @@ struct VerifyOptions {
 struct VerifiedState {
     Step step;
     Digest digest;  ///< recomputed
-    std::uint64_t tokens = 0;
+    StateRoots roots;  ///< what the digest is made of
 };
 
 struct VerifyReport {
     Step first;
     Step head;  ///< decisions below this step
     Digest h_head;
-    Step replayed_from;                 ///< snapshot (or seed) the replay began with
+    Step replayed_from;                 ///< snapshot (or seed, or base) the replay began with
     std::vector<VerifiedState> states;  ///< one for each step from replayed_from to head
     std::size_t entries = 0;
     std::size_t snapshots = 0;

@@ -68,8 +68,8 @@ struct Manifest {
     std::uint32_t evaluate_every = 0;      ///< held-out loss every so many steps, by one node; 0: never
     std::uint32_t evaluate_sequences = 0;  ///< spread evenly over the held-out shards
     std::uint64_t disk_quota_bytes = 0;  ///< of a node's run folder; 0: none
-    Digest initial_root;                 ///< root of a pushed S_0; zero: from the seed
-    RunId parent_run;                    ///< zero unless forked
+    Digest initial_root;                 ///< SHA-256 of the file of S_0 (rules/base_file.hpp); zero: from the seed
+    RunId parent_run;                    ///< zero unless forked: S_0 is that run's S_parent_step, at this place of its chain
     Step parent_step;
     Digest parent_h;
     friend bool operator==(const Manifest&, const Manifest&) = default;

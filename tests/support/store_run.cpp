@@ -53,7 +53,8 @@ Manifest small_manifest(CodecId codec, std::uint64_t elements) {
     return m;
 }
 
-StoreRun::StoreRun(std::size_t nodes, Manifest manifest, std::vector<node::Disk*> disks)
+StoreRun::StoreRun(std::size_t nodes, Manifest manifest, std::vector<node::Disk*> disks,
+                   const std::function<void(const node::DiskPath& folder)>& base)
     : disks_(std::move(disks)), manifest_(std::move(manifest)), service_(KeyPair::generate()) {
     for (std::size_t i = 0; i < nodes; ++i) keys_.push_back(KeyPair::generate());
     std::sort(keys_.begin(), keys_.end(),
@@ -62,6 +63,7 @@ StoreRun::StoreRun(std::size_t nodes, Manifest manifest, std::vector<node::Disk*
     stores_.resize(nodes);
     for (std::size_t i = 0; i < nodes; ++i) {
         EXPECT_TRUE(reopen(i));
+        if (base) base(store(i).folder());
         EXPECT_TRUE(store(i).load_state(Step{0}));
     }
 }

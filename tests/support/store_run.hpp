@@ -31,8 +31,9 @@ Manifest small_manifest(CodecId codec = CodecId::a8, std::uint64_t elements = 10
 
 class StoreRun {
   public:
-    /// On temporary folders, or on disks: one for each node.
-    explicit StoreRun(std::size_t nodes, Manifest manifest = small_manifest(), std::vector<node::Disk*> disks = {});
+    /// On temporary folders, or on disks: one for each node. Of a fork: base puts S_0 into a node's folder.
+    explicit StoreRun(std::size_t nodes, Manifest manifest = small_manifest(), std::vector<node::Disk*> disks = {},
+                      const std::function<void(const node::DiskPath& folder)>& base = {});
 
     node::RunStore& store(std::size_t i) { return *stores_[i]; }
     std::filesystem::path folder(std::size_t i) const;

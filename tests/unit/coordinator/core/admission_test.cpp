@@ -60,6 +60,22 @@ TEST(Admission, AnotherProtocolOrRunIsRefused) {
     EXPECT_EQ(a.refusal->code, Errc::no_such_run);
 }
 
+TEST(Admission, AForkNeedsNodesThatCanBeginWithIt) {
+    Manifest manifest = small_manifest();
+    manifest.initial_root.bytes.fill(5);
+    manifest.parent_run.bytes.fill(6);
+    Rig rig(manifest);
+    FakeNode& old = rig.make_node("old");
+    old.versions.max = 0x00010000;
+    rig.hello(old);
+    ASSERT_TRUE(old.refusal);
+    EXPECT_EQ(old.refusal->code, Errc::version_mismatch);
+    EXPECT_NE(old.refusal->reason.find("this run is a fork"), std::string::npos) << old.refusal->reason;
+    FakeNode& current = rig.join("current");
+    EXPECT_FALSE(current.refusal);
+    EXPECT_EQ(rig.status().parent_run, manifest.parent_run);
+}
+
 TEST(Admission, ALostWelcomeCostsNoSecondUse) {
     Rig rig;
     rig.make_token(2, 1);

@@ -100,5 +100,24 @@ TEST_F(StateLogTest, AStateThatIsDoubtedIsNotLoadedAgain) {
     EXPECT_EQ(load().step, Step{0});
 }
 
+TEST_F(StateLogTest, AFirstStateThatCannotBeHadIsSaidAndAskedForAgain) {
+    log.begin(NodeImage{});
+    const LoadState asked = load();
+    EXPECT_TRUE(asked.initial);
+    const auto result = log.on_done({asked.op, Error{Errc::refused, "not a member yet", ""}, {}});
+    EXPECT_EQ(result.outcome, StateLog::Outcome::no_first_state);
+    EXPECT_EQ(log.first_missing(), "not a member yet");
+    EXPECT_FALSE(log.loaded());
+    log.on_done({load().op, {}, StateAnswer{numbered<Digest>(9), true}});
+    EXPECT_TRUE(log.loaded());
+    EXPECT_FALSE(log.first_missing());
+}
+
+TEST_F(StateLogTest, AFullDiskIsNoMissingState) {
+    log.begin(NodeImage{});
+    EXPECT_EQ(log.on_done({load().op, Error{Errc::disk_full, "", ""}, {}}).outcome, StateLog::Outcome::refused);
+    EXPECT_FALSE(log.first_missing());
+}
+
 }  // namespace
 }  // namespace skerry::node

@@ -23,6 +23,8 @@ struct WaitingTest : ::testing::Test {
     std::optional<NodeCore> core;
     std::deque<Done> later;  ///< of operations that take their time
     bool hold_load = false;
+    std::optional<Error> load_error;
+    int loads = 0;
 
     WaitingTest() {
         manifest.run = numbered<RunId>(3);
@@ -46,7 +48,10 @@ struct WaitingTest : ::testing::Test {
             const Answer state = StateAnswer{numbered<Digest>(1), true};
             if (auto* seen = std::get_if<PersistSeen>(&action)) feed(Done{seen->op, {}, {}});
             if (auto* adopt = std::get_if<AdoptManifest>(&action)) feed(Done{adopt->op, {}, {}});
-            if (auto* load = std::get_if<LoadState>(&action)) answer({load->op, {}, state}, hold_load);
+            if (auto* load = std::get_if<LoadState>(&action)) {
+                ++loads;
+                answer({load->op, load_error, state}, hold_load);
+            }
             if (auto* digest = std::get_if<ComputeDigest>(&action)) feed(Done{digest->op, {}, state});
             if (auto* start = std::get_if<StartTrainer>(&action)) answer({start->op, {}, {}}, true);
             if (auto* fresh = std::get_if<TrainerLoad>(&action)) answer({fresh->op, {}, {}}, false);
@@ -118,6 +123,27 @@ TEST_F(WaitingTest, FromTheFirstWordToTheTrainer) {
     EXPECT_EQ(waits(), "the trainer: inner step 0");
     feed(TrainerGone{Errc::trainer_failed, "killed"});
     EXPECT_EQ(waits(), "the trainer, which ended: started again in 1 s");
+}
+
+TEST_F(WaitingTest, AForkWaitsForItsFirstStateAndAsksNowAndThen) {
+    manifest.initial_root = numbered<Digest>(7);
+    manifest.parent_run = numbered<RunId>(8);
+    load_error = Error{Errc::not_found, "no shard 07 here", ""};
+    welcome();
+    say(orders(RunState::running));
+    EXPECT_EQ(loads, 1) << "no busy loop";
+    EXPECT_EQ(waits(), "the state that this fork begins with, from disk or the coordinator: no shard 07 here");
+    now += Millis(1999);
+    feed(Tick{});
+    EXPECT_EQ(loads, 1);
+    now += Millis(1);
+    feed(Tick{});
+    EXPECT_EQ(loads, 2);
+    load_error.reset();
+    now += Millis(2000);
+    feed(Tick{});
+    EXPECT_EQ(loads, 3);
+    EXPECT_EQ(waits(), "data to train on");
 }
 
 TEST_F(WaitingTest, WhatPeopleDidIsNamed) {

@@ -110,6 +110,16 @@ TEST(Canonical, ManifestsMustTileTheVector) {
     EXPECT_FALSE(manifest_parses([](Manifest& m) { m.piece_elements = 8192; }));
 }
 
+TEST(Canonical, AForkNamesItsBaseStateAndTheRunItComesFrom) {
+    EXPECT_FALSE(manifest_parses([](Manifest& m) { m.initial_root = {}; }));
+    EXPECT_FALSE(manifest_parses([](Manifest& m) { m.parent_run = {}; }));
+    EXPECT_TRUE(manifest_parses([](Manifest& m) {
+        m.initial_root = m.parent_h = {};
+        m.parent_run = {};
+        m.parent_step = {};
+    }));
+}
+
 TEST(Canonical, PieceSizeIsTheRuleOfTheGrid) {
     for (std::uint64_t elements : {1ULL, 4096ULL, 256ULL * 4096, 256ULL * 4096 + 1, 16'000'000ULL, 1ULL << 28, 1ULL << 33}) {
         Manifest m = sample_manifest();
