@@ -21,8 +21,8 @@ constexpr std::uint64_t kProbeTimes = 10;
 
 int usage() {
     std::fprintf(stderr,
-                 "usage: skerry_sim --seeds A..B [--jobs N] [--keep-going] [--probes] [--need-probes] [--no-shrink]\n"
-                 "       skerry_sim --seed S [--plan TEXT|@FILE] [--nodes N] [--heal MS] [--trace] [--no-shrink]\n"
+                 "usage: skerry_sim --seeds A..B [--fork] [--jobs N] [--keep-going] [--probes] [--need-probes] [--no-shrink]\n"
+                 "       skerry_sim --seed S [--fork] [--plan TEXT|@FILE] [--nodes N] [--heal MS] [--trace] [--no-shrink]\n"
                  "       skerry_sim --regressions FILE\n"
                  "       skerry_sim --ci      as CTest does: SKERRY_SIM_SEEDS seeds (default %llu), probes needed\n",
                  static_cast<Count>(kSeedsInCi));
@@ -68,6 +68,7 @@ std::optional<Options> parse(int argc, char** argv) {
         else if (arg == "--probes") out.probes = true;
         else if (arg == "--need-probes") out.need_probes = true;
         else if (arg == "--no-shrink") out.shrink = false;
+        else if (arg == "--fork") out.overrides.fork = true;
         else if (arg == "--ci") {
             const char* seeds = std::getenv("SKERRY_SIM_SEEDS");
             out.to = seeds ? std::strtoull(seeds, nullptr, 10) : kSeedsInCi;
@@ -92,6 +93,7 @@ std::optional<Options> parse(int argc, char** argv) {
 
 std::string replay_command(std::uint64_t seed, const Overrides& overrides) {
     std::string out = "skerry_sim --seed " + std::to_string(seed);
+    if (overrides.fork) out += " --fork";
     if (overrides.nodes) out += " --nodes " + std::to_string(*overrides.nodes);
     if (overrides.fault_time) out += " --heal " + std::to_string(overrides.fault_time->count());
     if (overrides.plan) out += " --plan \"" + to_text(*overrides.plan) + "\"";
@@ -157,10 +159,10 @@ int run_regressions(const std::string& file) {
 
 int run_many(const Options& options) {
     const auto start = std::chrono::steady_clock::now();
-    const Totals totals = run_seeds(options.from, options.to, options.jobs, options.keep_going);
+    const Totals totals = run_seeds(options.overrides, options.from, options.to, options.jobs, options.keep_going);
     const auto took = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     for (const Failure& failure : totals.failures)
-        report(failure, {}, options.shrink && &failure == totals.failures.data());
+        report(failure, options.overrides, options.shrink && &failure == totals.failures.data());
     if (options.probes) std::printf("%s", totals.probes.table().c_str());
     const double reached = totals.probes.reached(kProbeTimes);
     std::printf("seeds %llu..%llu: %zu failed, %llu steps, %llu events, %.1f s\n", static_cast<Count>(options.from),

@@ -51,24 +51,24 @@ Shared* share() {
     return new (memory) Shared;
 }
 
-void one_seed(Shared& shared, std::uint64_t seed) {
-    const Outcome outcome = run_seed(seed, {}, false, shared.probes);
+void one_seed(Shared& shared, const Overrides& common, std::uint64_t seed) {
+    const Outcome outcome = run_seed(seed, common, false, shared.probes);
     ++shared.seeds;
     shared.steps += outcome.steps;
     shared.events += outcome.events;
     if (!outcome.broken.empty()) return shared.fail(seed, outcome.broken, outcome.what);
     if (seed % kTwiceEvery != 0) return;
     Probes unused;
-    if (run_seed(seed, {}, false, unused).hash == outcome.hash) ++shared.twice;
+    if (run_seed(seed, common, false, unused).hash == outcome.hash) ++shared.twice;
     else shared.fail(seed, "determinism", "two runs of one seed differ");
 }
 
-pid_t start(Shared& shared, std::uint64_t from, std::uint64_t to, std::uint64_t stride, bool keep_going) {
+pid_t start(Shared& shared, const Overrides& common, std::uint64_t from, std::uint64_t to, std::uint64_t stride, bool keep_going) {
     std::fflush(stdout);
     const pid_t child = ::fork();
     if (child != 0) return child;
     for (shared.at = from; shared.at <= to; shared.at += stride) {
-        one_seed(shared, shared.at);
+        one_seed(shared, common, shared.at);
         if (shared.failed > 0 && !keep_going) break;
     }
     ::_exit(0);
@@ -116,7 +116,7 @@ std::string try_seed(std::uint64_t seed, const Overrides& overrides) {
     return broken;
 }
 
-Totals run_seeds(std::uint64_t from, std::uint64_t to, int processes, bool keep_going) {
+Totals run_seeds(const Overrides& common, std::uint64_t from, std::uint64_t to, int processes, bool keep_going) {
     struct Worker {
         Shared* shared = nullptr;
         pid_t child = 0;
@@ -125,7 +125,7 @@ Totals run_seeds(std::uint64_t from, std::uint64_t to, int processes, bool keep_
     const auto stride = static_cast<std::uint64_t>(processes);
     for (std::uint64_t i = 0; i < stride && from + i <= to; ++i) {
         Worker worker{share(), 0};
-        worker.child = start(*worker.shared, from + i, to, stride, keep_going);
+        worker.child = start(*worker.shared, common, from + i, to, stride, keep_going);
         workers.push_back(worker);
     }
     for (std::size_t running = workers.size(); running > 0;) {
@@ -139,7 +139,7 @@ Totals run_seeds(std::uint64_t from, std::uint64_t to, int processes, bool keep_
         if (died) {
             shared.fail(shared.at, "assertion", "a core's assertion; --trace shows its message");
             if (keep_going && shared.at + stride <= to) {
-                worker->child = start(shared, shared.at + stride, to, stride, keep_going);
+                worker->child = start(shared, common, shared.at + stride, to, stride, keep_going);
                 ++running;
             }
         }

@@ -36,7 +36,7 @@ struct Totals {
     std::vector<Failure> failures;
 };
 /// Every hundredth seed is run twice. Stops at the first failure unless `keep_going`.
-Totals run_seeds(std::uint64_t from, std::uint64_t to, int processes, bool keep_going);
+Totals run_seeds(const Overrides& common, std::uint64_t from, std::uint64_t to, int processes, bool keep_going);
 
 /// A smaller run that breaks the same invariant: fewer faults (ddmin), nodes, shorter spans and an earlier end.
 Overrides shrink(std::uint64_t seed, const Overrides& failing, const std::string& broken);

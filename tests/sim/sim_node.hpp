@@ -139,6 +139,7 @@ class SimNode {
     void on(const node::ComputeDigest& a);
     void on(const node::WriteSnapshot& a);
     void on(const node::Prune& a);
+    Result<void> fetch_base();
     void read_residual();
     void advance_residual(Step step);
     void open_staging(const Digest& plan, Bytes body);

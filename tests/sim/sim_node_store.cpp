@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "node/log/base_state.hpp"
 #include "node/log/progress_files.hpp"
 #include "node/log/store_work.hpp"
 #include "protocol/wire/canonical.hpp"
@@ -237,8 +238,22 @@ SimNode::Outcome SimNode::roll_back(const Apply& a) {
     return Answer{answer};
 }
 
+/// S_0 of a fork, from the coordinator: it is down, the line breaks, or the disk does.
+Result<void> SimNode::fetch_base() {
+    if (!sim_.coordinator->up() || world_.rng.chance(0.3)) return fail(Errc::unreachable, "no answer");
+    const DiskPath part = folder_ / "base.tmp";
+    auto written = write_base_state(part, sim_.settings.base_theta, sim_.settings.base_m);
+    if (!written) return fail(written.error());
+    require(*written == sim_.manifest().initial_root, "I2", name() + " was sent another base");
+    return rename_durably(part, folder_ / kBaseState);
+}
+
 void SimNode::on(const LoadState& a) {
     on_disk(a.op, disk_time(), [this, a]() -> Outcome {
+        if (a.initial && !has_first_state(store_->manifest(), folder_)) {
+            auto fetched = fetch_base();
+            if (!fetched) return fail(fetched.error());
+        }
         auto loaded = carry_out(*store_, a);
         if (loaded) reached(a.step);
         return loaded;

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "protocol/identity/hash.hpp"
+#include "protocol/rules/base_file.hpp"
+#include "protocol/rules/initial_state.hpp"
 #include "protocol/rules/piece_grid.hpp"
 #include "protocol/wire/canonical.hpp"
 
@@ -23,6 +26,7 @@ void World::say(const std::string& who, const std::string& what) const {
 Simulation::Simulation(std::uint64_t seed, const Overrides& overrides, bool trace, Probes& probes) : world(seed) {
     world.trace = trace;
     draw_settings(overrides);
+    if (overrides.fork) make_fork();
     build();
     plan_ = draw_faults(seed, settings.nodes, Millis(1500), settings.fault_time);
     if (overrides.plan) plan_ = *overrides.plan;
@@ -67,6 +71,22 @@ void Simulation::draw_settings(const Overrides& overrides) {
     c.away_after = Millis(8000);
     c.exchange_deadline = Millis(5000);
     c.vote_deadline = Millis(1000);
+}
+
+void Simulation::make_fork() {
+    Rng rng(world.seed, settings_stream + 2000);
+    Manifest& m = settings.manifest;
+    Sha256 file;
+    file.update(base_file_header(m.elements));
+    for (std::vector<float>* part : {&settings.base_theta, &settings.base_m}) {
+        part->resize(m.elements);
+        fill_initial(rng.next(), 0x1p-30F, 0, *part);
+        file.update({reinterpret_cast<const std::uint8_t*>(part->data()), part->size() * sizeof(float)});
+    }
+    m.initial_root = file.finish();
+    for (auto& byte : m.parent_run.bytes) byte = static_cast<std::uint8_t>(rng.next());
+    for (auto& byte : m.parent_h.bytes) byte = static_cast<std::uint8_t>(rng.next());
+    m.parent_step = Step{static_cast<std::uint64_t>(rng.in(0, 1000))};
 }
 
 void Simulation::build() {

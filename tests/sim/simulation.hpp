@@ -18,6 +18,8 @@ struct Settings {
     Millis fault_time{30'000};
     Manifest manifest;
     coordinator::CoreConfig coordinator;
+    std::vector<float> base_theta;  ///< of a fork: S_0
+    std::vector<float> base_m;
 };
 
 /// What a replay says instead of the seed.
@@ -25,6 +27,7 @@ struct Overrides {
     std::optional<FaultPlan> plan;
     std::optional<std::uint32_t> nodes;
     std::optional<Millis> fault_time;
+    bool fork = false;  ///< S_0 is a state of another run, whose file the coordinator has
 };
 
 class Simulation {
@@ -74,6 +77,7 @@ class Simulation {
         std::optional<Step> until;  ///< from here on a new process votes with what its disk has
     };
     void draw_settings(const Overrides& overrides);
+    void make_fork();
     void build();
     std::uint32_t copies_due(Step step) const;
     void run_until(Mono until);
