@@ -202,9 +202,9 @@ std::vector<std::uint16_t> StepMachine::choose_owners(const Plan& plan) const {
 }
 
 void StepMachine::open_plan(Plan plan) {
-    SKERRY_ASSERT(!c_.open && plan.step == c_.head && plan.attempt > c_.last_attempt);
+    SKERRY_ASSERT(!c_.open && plan.step == c_.head && plan.attempt > c_.last_attempt);  // I1
     for (const Participant& p : plan.participants)
-        for (const Segment& s : p.segments) SKERRY_ASSERT(c_.ledger.fits(p.node, s));
+        for (const Segment& s : p.segments) SKERRY_ASSERT(c_.ledger.fits(p.node, s));  // I6
     OpenPlan open;
     open.row.step = plan.step;
     open.row.term = plan.term;
