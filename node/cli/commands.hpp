@@ -18,6 +18,7 @@ struct PrepareCommand {
     std::string held_out;
     std::string out;
     std::string shard_size;
+    std::string tokenizer, separator, field;
 };
 Result<void> prepare_command(const Context& context, const PrepareCommand& command);
 /// Shards of a data folder; of the folder of a fork's node: the state that the run began with. Resumes where an earlier
@@ -93,6 +94,7 @@ struct GenerateCommand {
     std::uint64_t seed = 1;
     std::uint32_t threads = 0;
     std::string trainer;
+    std::string tokenizer;  ///< folder or tokenizer.json, for a run whose data was made with one
     std::optional<std::uint64_t> step;
 };
 Result<void> generate_command(const Context& context, const GenerateCommand& command);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -48,17 +49,81 @@ std::uint64_t number(const Json& json, const char* key) {
 
 // ------------------------------------------------------------------------------------------------ data
 
-Result<void> prepare_command(const Context& context, const PrepareCommand& command) {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+/// A line on a terminal that is written over each second; elsewhere a line each ten seconds.
+class ProgressLine {
+  public:
+    explicit ProgressLine(bool silent) : silent_(silent), terminal_(::isatty(STDERR_FILENO) == 1) {}
+    void show(const PrepareProgress& p) {
+        if (silent_ || Clock::now() < next_) return;
+        next_ = Clock::now() + std::chrono::seconds(terminal_ ? 1 : 10);
+        const double spent = seconds_since(begin_), done = p.of_bytes == 0 ? 1 : std::min(1.0, static_cast<double>(p.bytes) / static_cast<double>(p.of_bytes));
+        std::fprintf(stderr, "%s%3.0f %% · %s tokens · %s tokens/s · %.0f s left%s", terminal_ ? "\r" : "", 100 * done,
+                     to_count_text(static_cast<double>(p.tokens)).c_str(), to_count_text(static_cast<double>(p.tokens) / spent).c_str(),
+                     done > 0 ? spent * (1 - done) / done : 0.0, terminal_ ? "\033[K" : "\n");
+        shown_ = true;
+    }
+    ~ProgressLine() {
+        if (shown_ && terminal_) std::fputs("\r\033[K", stderr);
+    }
+    ProgressLine(const ProgressLine&) = delete;
+    ProgressLine& operator=(const ProgressLine&) = delete;
+
+  private:
+    bool silent_, terminal_, shown_ = false;
+    Clock::time_point begin_ = Clock::now(), next_ = begin_ + std::chrono::seconds(1);
+};
+
+Result<PrepareOptions> to_options(const PrepareCommand& command) {
     PrepareOptions options;
     for (const std::string& text : command.texts) options.texts.emplace_back(text);
     if (!command.held_out.empty()) options.held_out = command.held_out;
     options.out = command.out;
-    if (!command.shard_size.empty()) {
-        auto bytes = parse_size(command.shard_size);
-        if (!bytes) return fail(bytes.error());
-        options.shard_tokens = std::max<std::uint64_t>(1024, *bytes / 2);
+    if (!command.tokenizer.empty()) options.tokenizer = command.tokenizer;
+    options.separator = command.separator;
+    options.field = command.field;
+    if (command.shard_size.empty()) return options;
+    auto bytes = parse_size(command.shard_size);
+    if (!bytes) return fail(bytes.error());
+    options.shard_tokens = std::max<std::uint64_t>(1024, *bytes / 2);
+    return options;
+}
+
+void report_prepared(const Context& context, const Prepared& made, const fs::path& file, double seconds) {
+    const DataManifest& data = made.manifest;
+    const auto held_out = static_cast<std::size_t>(std::ranges::count_if(data.shards, &DataShard::held_out));
+    const double per_byte = static_cast<double>(made.tokens) / static_cast<double>(std::max<std::uint64_t>(1, made.text_bytes));
+    const double per_s = static_cast<double>(made.tokens) / std::max(seconds, 1e-6);
+    const auto count = [](std::uint64_t n) { return to_count_text(static_cast<double>(n)); };
+    if (context.json) {
+        print_json({{"schema", "skerry.prepared/1"}, {"manifest", file.string()}, {"shards", data.shards.size() - held_out},
+                    {"held_out_shards", held_out}, {"tokens", data.tokens(false)}, {"held_out_tokens", data.tokens(true)},
+                    {"tokenizer", data.tokenizer}, {"vocab_size", data.vocab_size}, {"documents", made.documents}, {"empty", made.empty},
+                    {"text_bytes", made.text_bytes}, {"tokens_per_byte", per_byte}, {"tokens_per_s", per_s}});
+        return;
     }
-    auto made = prepare_data(options);
+    std::printf("%s tokens in %zu shards, %s held out in %zu · %s\n", count(data.tokens(false)).c_str(), data.shards.size() - held_out,
+                count(data.tokens(true)).c_str(), held_out, file.c_str());
+    std::printf("%s documents (%s empty ones left out) · vocabulary %u · %.3f tokens per byte · %s tokens/s\n", count(made.documents).c_str(),
+                count(made.empty).c_str(), data.vocab_size, per_byte, to_count_text(per_s).c_str());
+}
+
+}  // namespace
+
+Result<void> prepare_command(const Context& context, const PrepareCommand& command) {
+    auto options = to_options(command);
+    if (!options) return fail(options.error());
+    const auto begin = Clock::now();
+    Result<Prepared> made = [&] {
+        ProgressLine line(context.json);
+        options->progress = [&](const PrepareProgress& progress) { line.show(progress); };
+        return prepare_data(*options);
+    }();
     if (!made) {
         Error why = made.error();
         // A text that is not there is as bad as an empty one.
@@ -66,17 +131,7 @@ Result<void> prepare_command(const Context& context, const PrepareCommand& comma
         if (why.fix.empty()) why.fix = "name a plain text file (UTF-8)";
         return fail(std::move(why));
     }
-    std::size_t held_out = static_cast<std::size_t>(
-        std::count_if(made->shards.begin(), made->shards.end(), [](const DataShard& s) { return s.held_out; }));
-    fs::path manifest = options.out / "manifest.json";
-    if (context.json) {
-        print_json({{"schema", "skerry.prepared/1"}, {"manifest", manifest.string()}, {"shards", made->shards.size() - held_out},
-                    {"held_out_shards", held_out}, {"tokens", made->tokens(false)}, {"held_out_tokens", made->tokens(true)}});
-        return {};
-    }
-    std::printf("%s tokens in %zu shards, %s held out in %zu · %s\n", to_count_text(static_cast<double>(made->tokens(false))).c_str(),
-                made->shards.size() - held_out, to_count_text(static_cast<double>(made->tokens(true))).c_str(), held_out,
-                manifest.c_str());
+    report_prepared(context, *made, options->out / "manifest.json", seconds_since(begin));
     return {};
 }
 

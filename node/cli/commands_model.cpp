@@ -7,14 +7,17 @@
 #include "node/cli/commands.hpp"
 #include "node/cli/node_folder.hpp"
 #include "node/cli/state_at.hpp"
+#include "node/data/data_manifest.hpp"
 #include "node/log/decision_log.hpp"
 #include "node/log/node_files.hpp"
 #include "node/log/verify.hpp"
 #include "node/model_folder/hf_folder.hpp"
+#include "node/tokenizer/encoder.hpp"
 #include "node/trainer/child_process.hpp"
 #include "protocol/base/task_group.hpp"
 #include "protocol/base/within.hpp"
 #include "protocol/config/program.hpp"
+#include "protocol/identity/hash.hpp"
 #include "protocol/rules/chain.hpp"
 #include "protocol/wire/canonical.hpp"
 
@@ -75,19 +78,59 @@ namespace {
 
 using Tokens = std::vector<std::uint32_t>;
 
-/// Bytes are tokens.
-Tokens to_tokens(const std::string& text) {
-    Tokens out;
-    for (char c : text) out.push_back(static_cast<unsigned char>(c));
-    return out;
-}
+/// A prompt to tokens and tokens to text, as the run's data was made.
+class RunTokens {
+  public:
+    /// Errors: not_found; usage: the run needs a tokenizer, or has none; data_invalid: another one than the run's.
+    static Result<RunTokens> open(const std::filesystem::path& run_folder, const std::string& tokenizer) {
+        auto bytes = NodeFiles(DiskPath(run_folder)).read_data_manifest();
+        if (!bytes) return fail(bytes.error());
+        auto data = parse_data_manifest(*bytes);
+        if (!data) return fail(data.error());
+        if (!data->tokenizer_sha256) {
+            if (tokenizer.empty()) return RunTokens();
+            return fail(Errc::usage, "this run's tokens are bytes, not those of a tokenizer", "leave --tokenizer away");
+        }
+        const std::string hash = data->tokenizer_sha256->hex();
+        if (tokenizer.empty())
+            return fail(Errc::usage, "this run's data was made with a tokenizer.json (SHA-256 " + hash + ")", "--tokenizer FOLDER");
+        auto json = read_tokenizer_json(tokenizer);
+        if (!json) return fail(json.error());
+        if (sha256(as_bytes(*json)) != *data->tokenizer_sha256)
+            return fail(Errc::data_invalid, tokenizer + " is not the tokenizer of this run's data (SHA-256 " + hash + ")",
+                        "the tokenizer.json that data prepare put beside the shards");
+        auto parsed = Tokenizer::parse(as_bytes(*json));
+        if (!parsed) return fail(parsed.error());
+        RunTokens out;
+        out.tokenizer_ = std::make_unique<Tokenizer>(std::move(*parsed));
+        return out;
+    }
 
-/// A model of bytes may break a character in two: what is not UTF-8 is shown as '?'.
-std::string to_string(const Tokens& tokens) {
-    std::string raw;
-    for (std::uint32_t token : tokens) raw.push_back(token < 256 ? static_cast<char>(token) : '?');
-    return to_utf8(raw);
-}
+    Result<Tokens> of(const std::string& prompt) const {
+        if (!tokenizer_) return Tokens(as_bytes(prompt).begin(), as_bytes(prompt).end());
+        Tokens out = tokenizer_->before();
+        auto fed = Encoder(*tokenizer_).feed(prompt, true, out);
+        if (!fed) return fail(fed.error());
+        return out;
+    }
+
+    /// A model may break a character in two, or make a token that there is not: that is shown as '?'.
+    std::string text(const Tokens& tokens) const {
+        std::string raw;
+        for (std::uint32_t token : tokens) {
+            if (!tokenizer_) {
+                raw.push_back(token < 256 ? static_cast<char>(token) : '?');
+                continue;
+            }
+            auto bytes = tokenizer_->decode({&token, 1}, false);
+            raw += bytes ? *bytes : "?";
+        }
+        return to_utf8(raw);
+    }
+
+  private:
+    std::unique_ptr<const Tokenizer> tokenizer_;  ///< null: tokens are bytes
+};
 
 /// Shows one trainer the weights and asks it for tokens.
 Task<Result<Tokens>> ask_trainer(ChildProcess& trainer, const StateAt& state, ModelConfig model, TrainConfig train, GenerateOrder order) {
@@ -151,14 +194,18 @@ Result<void> generate_command(const Context& context, const GenerateCommand& com
     if (!model) return fail(model.error());
     auto train = parse_train_config(state->manifest().train_json);
     if (!train) return fail(train.error());
-    GenerateOrder order{to_tokens(command.prompt), command.tokens, command.temperature, command.seed};
+    auto words = RunTokens::open(run_folder_of(*dir), command.tokenizer);
+    if (!words) return fail(words.error());
+    auto prompt = words->of(command.prompt);
+    if (!prompt) return fail(prompt.error());
+    GenerateOrder order{std::move(*prompt), command.tokens, command.temperature, command.seed};
     auto tokens = run_trainer(trainer_options(*dir, command), *state, *model, *train, order);
     if (!tokens) return fail(tokens.error());
     if (context.json) {
         print_json({{"schema", "skerry.generated/1"}, {"step", state->step().value}, {"prompt", command.prompt},
-                    {"tokens", *tokens}, {"text", to_string(*tokens)}});
+                    {"tokens", *tokens}, {"text", words->text(*tokens)}});
     } else {
-        std::printf("%s%s\n", command.prompt.c_str(), to_string(*tokens).c_str());
+        std::printf("%s%s\n", command.prompt.c_str(), words->text(*tokens).c_str());
     }
     return {};
 }

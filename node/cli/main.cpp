@@ -63,9 +63,12 @@ class CommandLine {
         auto* data = app_.add_subcommand("data", "prepare text, push it to the coordinator");
         data->require_subcommand(1);
         auto* prepare = command(*data, "prepare", "text files to token shards", [this] { return prepare_command(context_, prepare_); });
-        prepare->add_option("texts", prepare_.texts, "plain text files")->required();
+        prepare->add_option("texts", prepare_.texts, "plain text files; with --field JSON lines")->required();
         prepare->add_option("-o,--out", prepare_.out, "the folder to make")->required();
         prepare->add_option("--val", prepare_.held_out, "held-out text; without it a twentieth is held out");
+        prepare->add_option("--tokenizer", prepare_.tokenizer, "a model folder's (or a tokenizer.json); without it tokens are bytes");
+        prepare->add_option("--separator", prepare_.separator, "an added token to put behind each document, e.g. '<|endoftext|>'");
+        prepare->add_option("--field", prepare_.field, "the files are JSON lines: the member that holds a document's text");
         prepare->add_option("--shard-size", prepare_.shard_size, "e.g. 64MiB");
         auto* push = command(*data, "push", "send shards to the coordinator; goes on where it ended", [this] { return push_command(context_, folder_); });
         push->add_option("folder", folder_, "what data prepare made; or a node's folder: the state that a fork began with")->required();
@@ -172,6 +175,7 @@ class CommandLine {
         generate->add_option("--temperature", generate_.temperature, "0: always the likeliest")->check(CLI::Range(0.0, 100.0))->capture_default_str();
         generate->add_option("--seed", generate_.seed, "equal seeds give equal texts")->capture_default_str();
         generate->add_option("--threads", generate_.threads, "of the trainer");
+        generate->add_option("--tokenizer", generate_.tokenizer, "the tokenizer that the run's data was made with: a model folder or a tokenizer.json");
         generate->add_option("--trainer", generate_.trainer, "another trainer program");
         generate->add_option("--step", generate_.step, "of an older state");
         auto* verify = command(app_, "verify", "recompute all states from a node's disk", [this] { return verify_command(context_, folder_); });

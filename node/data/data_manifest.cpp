@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "node/data/token_shard.hpp"
+#include "node/tokenizer/limits.hpp"
 
 namespace skerry::node {
 namespace {
@@ -18,7 +19,7 @@ bool plain_name(const std::string& name) {
            name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == std::string::npos;
 }
 
-Result<DataShard> parse_shard(const Json& json, std::size_t index) {
+Result<DataShard> parse_shard(const Json& json, std::size_t index, std::uint32_t token_bytes) {
     const std::string where = "shard " + std::to_string(index) + ": ";
     if (!json.is_object()) return invalid(where + "not an object");
     const auto text = [&](const char* key) {
@@ -38,11 +39,32 @@ Result<DataShard> parse_shard(const Json& json, std::size_t index) {
     out.tokens = count("tokens");
     out.bytes = count("bytes");
     if (out.tokens == 0 || out.tokens > kMaxShardTokens) return invalid(where + "bad token count");
-    if (out.bytes != kShardHeaderBytes + 2 * out.tokens) return invalid(where + "bytes do not fit the tokens");
+    if (out.bytes != kShardHeaderBytes + token_bytes * out.tokens) return invalid(where + "bytes do not fit the tokens");
     auto digest = parse_fixed_hex<Digest>(text("sha256"));
     if (!digest) return invalid(where + "bad sha256");
     out.sha256 = *digest;
     return out;
+}
+
+/// Which tokenizer, and how many tokens it has.
+Result<void> parse_tokenizer(const Json& json, DataManifest& out) {
+    const auto tokenizer = json.find("tokenizer");
+    if (tokenizer == json.end() || (*tokenizer != "byte" && *tokenizer != "bpe")) return invalid("tokenizer is neither byte nor bpe");
+    out.tokenizer = tokenizer->get<std::string>();
+    const auto vocab = json.find("vocab_size");
+    const bool number = vocab != json.end() && vocab->is_number_unsigned();
+    const auto sha256 = json.find("tokenizer_sha256");
+    if (out.tokenizer == "byte") {
+        if (!number || *vocab != 256) return invalid("vocab_size of the byte tokenizer is 256");
+        if (sha256 != json.end()) return invalid("the byte tokenizer has no tokenizer_sha256");
+        return {};
+    }
+    if (!number || *vocab < 256 || *vocab > kMaxVocab) return invalid("vocab_size is not from 256 to " + std::to_string(kMaxVocab));
+    out.vocab_size = vocab->get<std::uint32_t>();
+    auto digest = parse_fixed_hex<Digest>(sha256 != json.end() && sha256->is_string() ? sha256->get<std::string>() : std::string());
+    if (!digest) return invalid("bad tokenizer_sha256");
+    out.tokenizer_sha256 = *digest;
+    return {};
 }
 
 }  // namespace
@@ -65,6 +87,7 @@ std::string to_json(const DataManifest& manifest) {
     Json json;
     json["schema"] = kSchema;
     json["tokenizer"] = manifest.tokenizer;
+    if (manifest.tokenizer_sha256) json["tokenizer_sha256"] = manifest.tokenizer_sha256->hex();
     json["vocab_size"] = manifest.vocab_size;
     json["shards"] = Json::array();
     for (const auto& s : manifest.shards) {
@@ -85,15 +108,13 @@ Result<DataManifest> parse_data_manifest(ByteSpan bytes) {
     if (!json.is_object()) return invalid("not a JSON object");
     if (json.value("schema", Json()) != kSchema) return invalid("schema is not skerry.data/1");
     DataManifest out;
-    const auto tokenizer = json.find("tokenizer");
-    if (tokenizer == json.end() || *tokenizer != "byte") return invalid("tokenizer is not byte");
-    const auto vocab = json.find("vocab_size");
-    if (vocab == json.end() || *vocab != 256) return invalid("vocab_size of the byte tokenizer is 256");
+    auto tokenizer = parse_tokenizer(json, out);
+    if (!tokenizer) return fail(tokenizer.error());
     const auto shards = json.find("shards");
     if (shards == json.end() || !shards->is_array() || shards->empty() || shards->size() > kMaxShards)
         return invalid("expected 1 to 65536 shards");
     for (std::size_t i = 0; i < shards->size(); ++i) {
-        auto shard = parse_shard((*shards)[i], i);
+        auto shard = parse_shard((*shards)[i], i, out.token_bytes());
         if (!shard) return fail(shard.error());
         if (!out.shards.empty() && out.shards.back().held_out && !shard->held_out)
             return invalid("training shards come first");

@@ -2,6 +2,7 @@
 // What a data folder contains: manifest.json beside its token shards. Parsing is pure and safe on foreign bytes.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,17 +19,20 @@ struct DataShard {
     std::string file;  ///< name inside the folder
     bool held_out = false;
     std::uint64_t tokens = 0;
-    std::uint64_t bytes = 0;  ///< of the file: 1024 + 2 * tokens
+    std::uint64_t bytes = 0;  ///< of the file: 1024 + token_bytes * tokens
     Digest sha256;            ///< of the file
     friend bool operator==(const DataShard&, const DataShard&) = default;
 };
 
 /// Training shards first, then held-out ones; a shard's index is its id.
 struct DataManifest {
-    std::string tokenizer = "byte";
-    std::uint32_t vocab_size = 256;
+    std::string tokenizer = "byte";          ///< or "bpe": that of a tokenizer.json
+    std::optional<Digest> tokenizer_sha256;  ///< of tokenizer.json; there if and only if it is "bpe"
+    std::uint32_t vocab_size = 256;          ///< all tokens are below
     std::vector<DataShard> shards;
 
+    /// Of one token in the shards.
+    std::uint32_t token_bytes() const { return vocab_size <= 65536 ? 2 : 4; }
     std::uint64_t tokens(bool held_out) const;
     /// Sequences of `seq` tokens in the training (or held-out) shards.
     std::uint64_t sequences(bool held_out, std::uint32_t seq) const;

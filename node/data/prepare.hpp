@@ -1,31 +1,45 @@
 #pragma once
-// `data prepare`: text files to a folder of byte-token shards with a manifest.
+// `data prepare`: texts to a folder of token shards with a manifest.
 
 #include <filesystem>
+#include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "node/data/data_manifest.hpp"
 
 namespace skerry::node {
 
-/// Without a held-out text: of every 20 blocks of this size the tenth is held out (of a text of fewer than ten
-/// blocks its last twentieth).
-inline constexpr std::uint64_t kHeldOutBlock = 64 * 1024;
-
-struct PrepareOptions {
-    std::vector<std::filesystem::path> texts;        ///< joined in this order
-    std::optional<std::filesystem::path> held_out;   ///< a text of its own, instead of blocks of `texts`
-    std::filesystem::path out;                       ///< folder; made if it is not there
-    std::uint64_t shard_tokens = std::uint64_t{1} << 25;  ///< longest shard: 64 MiB
+struct PrepareProgress {
+    std::uint64_t bytes = 0, of_bytes = 0;  ///< of the files, as far as they are read
+    std::uint64_t tokens = 0;
 };
 
-/// Writes train-00000.bin, ..., held-out-00000.bin, ... and, last, manifest.json; each file is complete or absent.
-/// Reads in windows: memory does not grow with the text.
+struct PrepareOptions {
+    std::vector<std::filesystem::path> texts;       ///< joined in this order
+    std::optional<std::filesystem::path> held_out;  ///< a text of its own, instead of blocks of `texts`
+    std::filesystem::path out;                      ///< folder; made if it is not there
+    std::uint64_t shard_tokens = std::uint64_t{1} << 25;  ///< of the longest shard
+    /// A model's folder or its tokenizer.json; without one tokens are bytes.
+    std::optional<std::filesystem::path> tokenizer;
+    std::string separator;  ///< an added token's text, put behind each document; only with a tokenizer
+    std::string field;      ///< the files are JSON lines, this member is a document; empty: each file is one
+    std::function<void(const PrepareProgress&)> progress;  ///< called often, from the same thread
+};
+
+struct Prepared {
+    DataManifest manifest;
+    std::uint64_t documents = 0, empty = 0;  ///< empty ones are left out
+    std::uint64_t text_bytes = 0, tokens = 0;
+};
+
+/// Writes train-00000.bin, ..., held-out-00000.bin, ..., a copy of tokenizer.json, and, last, manifest.json; each file is complete
+/// or absent. Reads in windows: memory does not grow with the text. A document is what the tokenizer's template makes of it.
 ///
-/// Errors: not_found; data_invalid (empty, a folder, or binary: NUL bytes or more than 1 % control characters);
-/// disk_full, io_error. Nothing is left behind but shards without a manifest.
-Result<DataManifest> prepare_data(const PrepareOptions& options);
+/// Errors: not_found; data_invalid (no text, not UTF-8 where there is a tokenizer, one that is not supported, ...), too_large;
+/// usage (a separator that is no added token); disk_full, io_error. Nothing is left behind but shards without a manifest.
+Result<Prepared> prepare_data(const PrepareOptions& options);
 
 /// Reads and checks manifest.json of a folder (not the shards' bytes). Errors: not_found, data_invalid, io_error.
 Result<DataManifest> read_data_manifest(const std::filesystem::path& folder);

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -11,6 +12,11 @@
 
 namespace skerry::node {
 namespace {
+
+struct Layout {
+    std::uint32_t magic, version, token_bytes;
+};
+constexpr Layout kLayouts[] = {{20240520, 1, 2}, {20240801, 7, 4}};
 
 /// Reads exactly `size` bytes at `at`, or says why not.
 Result<void> read_exactly(int descriptor, void* out, std::size_t size, std::uint64_t at) {
@@ -29,26 +35,28 @@ Result<void> read_exactly(int descriptor, void* out, std::size_t size, std::uint
 
 }  // namespace
 
-Bytes make_shard_header(std::uint64_t tokens) {
+Bytes make_shard_header(std::uint64_t tokens, std::uint32_t token_bytes) {
+    const Layout& layout = token_bytes == 2 ? kLayouts[0] : kLayouts[1];
     ByteWriter w;
-    w.u32(kShardMagic);
-    w.u32(1);
+    w.u32(layout.magic);
+    w.u32(layout.version);
     w.u32(static_cast<std::uint32_t>(tokens));
     Bytes out = w.take();
     out.resize(kShardHeaderBytes);
     return out;
 }
 
-Result<std::uint64_t> parse_shard_header(ByteSpan header) {
+Result<ShardHeader> parse_shard_header(ByteSpan header) {
     if (header.size() < kShardHeaderBytes) return fail(Errc::data_invalid, "token shard: header is cut off");
     ByteReader r(header);
-    if (r.u32() != kShardMagic) return fail(Errc::data_invalid, "not a token shard (magic)");
-    const std::uint32_t version = r.u32();
-    if (version != 1)
-        return fail(Errc::data_invalid, "token shard of version " + std::to_string(version) + ", not 1 (uint16)");
+    const std::uint32_t magic = r.u32(), version = r.u32();
+    const auto* layout = std::ranges::find(kLayouts, magic, &Layout::magic);
+    if (layout == std::end(kLayouts)) return fail(Errc::data_invalid, "not a token shard (magic)");
+    if (version != layout->version)
+        return fail(Errc::data_invalid, "token shard of version " + std::to_string(version) + ", not " + std::to_string(layout->version));
     const std::uint32_t tokens = r.u32();
     if (tokens > kMaxShardTokens) return fail(Errc::data_invalid, "token shard: negative token count");
-    return std::uint64_t{tokens};
+    return ShardHeader{tokens, layout->token_bytes};
 }
 
 Result<TokenShard> TokenShard::open(const std::string& path) {
@@ -57,28 +65,28 @@ Result<TokenShard> TokenShard::open(const std::string& path) {
         const Errc code = errno == ENOENT ? Errc::not_found : Errc::io_error;
         return fail(code, path + ": " + std::strerror(errno));
     }
-    TokenShard shard(descriptor, 0);  // closes on every way out
+    TokenShard shard(descriptor);  // closes on every way out
     struct stat info {};
     if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode))
         return fail(Errc::data_invalid, path + ": not a regular file");
     std::array<std::uint8_t, kShardHeaderBytes> header{};
     auto read = read_exactly(descriptor, header.data(), header.size(), 0);
     if (!read) return fail(read.error().code, path + ": " + read.error().detail);
-    auto tokens = parse_shard_header(header);
-    if (!tokens) return fail(tokens.error().code, path + ": " + tokens.error().detail);
-    if (static_cast<std::uint64_t>(info.st_size) != kShardHeaderBytes + 2 * *tokens)
+    auto says = parse_shard_header(header);
+    if (!says) return fail(says.error().code, path + ": " + says.error().detail);
+    if (static_cast<std::uint64_t>(info.st_size) != says->file_bytes())
         return fail(Errc::data_invalid, path + ": " + std::to_string(info.st_size) + " bytes, but its header says " +
-                                            std::to_string(*tokens) + " tokens");
-    shard.tokens_ = *tokens;
+                                            std::to_string(says->tokens) + " tokens of " + std::to_string(says->token_bytes) + " bytes");
+    shard.header_ = *says;
     return shard;
 }
 
 TokenShard::TokenShard(TokenShard&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), tokens_(other.tokens_) {}
+    : descriptor_(std::exchange(other.descriptor_, -1)), header_(other.header_) {}
 
 TokenShard& TokenShard::operator=(TokenShard&& other) noexcept {
     std::swap(descriptor_, other.descriptor_);
-    std::swap(tokens_, other.tokens_);
+    std::swap(header_, other.header_);
     return *this;
 }
 
@@ -86,12 +94,21 @@ TokenShard::~TokenShard() {
     if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-Result<void> TokenShard::read(std::uint64_t offset, std::span<std::uint16_t> out) const {
-    if (offset > tokens_ || out.size() > tokens_ - offset)
+Result<void> TokenShard::read(std::uint64_t offset, std::span<std::uint32_t> out) const {
+    if (offset > header_.tokens || out.size() > header_.tokens - offset)
         return fail(Errc::data_invalid, "token " + std::to_string(offset) + " + " + std::to_string(out.size()) +
-                                            " is beyond the shard's " + std::to_string(tokens_));
-    return read_exactly(descriptor_, out.data(), out.size() * sizeof(std::uint16_t),
-                        kShardHeaderBytes + 2 * offset);
+                                            " is beyond the shard's " + std::to_string(header_.tokens));
+    const std::size_t bytes = out.size() * header_.token_bytes;
+    // Into the end of `out`: narrow tokens are widened from there without a second buffer.
+    auto* raw = reinterpret_cast<char*>(out.data()) + out.size_bytes() - bytes;
+    auto done = read_exactly(descriptor_, raw, bytes, kShardHeaderBytes + header_.token_bytes * offset);
+    if (!done || header_.token_bytes == sizeof(std::uint32_t)) return done;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        std::uint16_t narrow;
+        std::memcpy(&narrow, raw + sizeof narrow * i, sizeof narrow);
+        out[i] = narrow;
+    }
+    return {};
 }
 
 }  // namespace skerry::node

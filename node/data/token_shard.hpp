@@ -1,5 +1,6 @@
 #pragma once
-// A file of tokens in llm.c's layout: 256 int32 (20240520, 1, number of tokens, zeros), then uint16 tokens.
+// A file of tokens in llm.c's two layouts: 256 int32 (magic, version, number of tokens, zeros), then the tokens as uint16
+// (20240520, 1) or, for a vocabulary over 65536, as uint32 (20240801, 7).
 
 #include <cstdint>
 #include <span>
@@ -10,16 +11,20 @@
 
 namespace skerry::node {
 
-inline constexpr std::uint32_t kShardMagic = 20240520;
 inline constexpr std::size_t kShardHeaderBytes = 1024;
 /// llm.c's header has 31 bits for the count.
 inline constexpr std::uint64_t kMaxShardTokens = (std::uint64_t{1} << 31) - 1;
 
-/// The 1024 bytes that open a shard of `tokens` tokens.
-Bytes make_shard_header(std::uint64_t tokens);
+/// The 1024 bytes that open a shard of `tokens` tokens of 2 or 4 bytes.
+Bytes make_shard_header(std::uint64_t tokens, std::uint32_t token_bytes = 2);
 
-/// Number of tokens that a header names. Errors: data_invalid.
-Result<std::uint64_t> parse_shard_header(ByteSpan header);
+struct ShardHeader {
+    std::uint64_t tokens = 0;
+    std::uint32_t token_bytes = 2;
+    std::uint64_t file_bytes() const { return kShardHeaderBytes + token_bytes * tokens; }
+};
+/// Errors: data_invalid.
+Result<ShardHeader> parse_shard_header(ByteSpan header);
 
 /// An open shard. Reads with pread, so that a file that shrinks is an error and not a signal.
 class TokenShard {
@@ -31,15 +36,15 @@ class TokenShard {
     TokenShard& operator=(TokenShard&& other) noexcept;
     ~TokenShard();
 
-    std::uint64_t tokens() const { return tokens_; }
+    std::uint64_t tokens() const { return header_.tokens; }
 
     /// Fills `out` with the tokens from `offset` on. Errors: data_invalid (beyond the end), io_error.
-    Result<void> read(std::uint64_t offset, std::span<std::uint16_t> out) const;
+    Result<void> read(std::uint64_t offset, std::span<std::uint32_t> out) const;
 
   private:
-    TokenShard(int descriptor, std::uint64_t tokens) : descriptor_(descriptor), tokens_(tokens) {}
+    explicit TokenShard(int descriptor) : descriptor_(descriptor) {}
     int descriptor_ = -1;
-    std::uint64_t tokens_ = 0;
+    ShardHeader header_;
 };
 
 /// Sequences of `seq` tokens (and one target more) that a shard holds: 0, seq, 2 seq, ... as offsets.

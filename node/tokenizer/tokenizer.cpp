@@ -37,6 +37,12 @@ Result<Tokenizer> Tokenizer::parse(ByteSpan json) {
     return Tokenizer(std::move(*file), std::move(patterns));
 }
 
+std::optional<std::uint32_t> Tokenizer::added_token(std::string_view content) const {
+    for (const AddedToken& token : file_.added)
+        if (token.content == content) return token.id;
+    return std::nullopt;
+}
+
 Result<std::string> Tokenizer::decode(std::span<const std::uint32_t> ids, bool skip_special) const {
     std::string out;
     for (std::uint32_t id : ids) {

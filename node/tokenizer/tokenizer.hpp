@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,6 +24,9 @@ class Tokenizer {
     /// What the template puts before and behind each text (Llama-3: <|begin_of_text|>).
     const TokenIds& before() const { return file_.before; }
     const TokenIds& after() const { return file_.after; }
+
+    /// The id of an added token, by its text.
+    std::optional<std::uint32_t> added_token(std::string_view content) const;
 
     /// The bytes of `ids`, added tokens in plain; without special ones where `skip_special`. Not always UTF-8: a character can be
     /// spread over tokens. Errors: data_invalid: an id that is no token's.

@@ -14,10 +14,15 @@ std::vector<Bytes> fuzz_samples() {
     manifest.shards[0] = {"train-00000.bin", false, 1000, 3024, {}};
     manifest.shards[1] = {"held-out-00000.bin", true, 10, 1044, {}};
     const std::string json = node::to_json(manifest);
+    manifest.tokenizer = "bpe";
+    manifest.tokenizer_sha256 = Digest{};
+    manifest.vocab_size = 128256;
+    for (auto& s : manifest.shards) s.bytes = 1024 + 4 * s.tokens;
+    const std::string large = node::to_json(manifest);
     node::TrainConfig train;
     train.total_tokens = 1000;
     const std::string settings = node::to_json(train);
-    return {Bytes(json.begin(), json.end()), Bytes(settings.begin(), settings.end()), node::make_shard_header(77)};
+    return {Bytes(json.begin(), json.end()), Bytes(large.begin(), large.end()), Bytes(settings.begin(), settings.end()), node::make_shard_header(77), node::make_shard_header(78, 4)};
 }
 
 void fuzz_one(ByteSpan input) {
@@ -36,7 +41,7 @@ void fuzz_one(ByteSpan input) {
         SKERRY_ASSERT(lr >= 0 && lr <= 100);
     }
     auto tokens = node::parse_shard_header(input);
-    if (tokens) SKERRY_ASSERT(*tokens <= node::kMaxShardTokens);
+    if (tokens) SKERRY_ASSERT(tokens->tokens <= node::kMaxShardTokens && tokens->file_bytes() >= node::kShardHeaderBytes);
 }
 
 }  // namespace skerry::test

@@ -27,7 +27,7 @@ schema = "skerry.run/1"
 name = "{name}"
 seed = 7
 [model]
-vocab_size = 256
+vocab_size = {vocab}
 hidden_size = {hidden}
 intermediate_size = {inner}
 num_hidden_layers = {layers}
@@ -62,7 +62,7 @@ every_steps = 0
 sequences = 4
 """
 DEFAULTS = {
-    "name": RUN, "hidden": 32, "inner": 64, "layers": 1, "tokens": 50_000_000, "local_steps": 4, "compression": "int8",
+    "name": RUN, "vocab": 256, "hidden": 32, "inner": 64, "layers": 1, "tokens": 50_000_000, "local_steps": 4, "compression": "int8",
     "min_nodes": 2, "round_deadline": "6s", "exchange_deadline": "4s", "silent_after": "2s", "away_after": "20s",
     "durable_copies": 2, "snapshot_every": 1000, "outer_lr": 0.7, "outer_momentum": 0.5, "quota": "1GiB", "lr": 1e-3, "batch": 1,
 }

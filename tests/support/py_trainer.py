@@ -27,6 +27,7 @@ import threading
 import time
 
 LIMIT = 65536
+SHARDS = {(20240520, 1): "H", (20240801, 7): "I"}  # (magic, version) of a token shard: array type of its tokens
 
 try:  # only faster
     import numpy
@@ -297,17 +298,19 @@ class Trainer:
                 magic, version, count = struct.unpack("<3i", f.read(12))
         except OSError as e:
             raise Refused("NOT_FOUND", str(e))
-        need(magic == 20240520 and version == 1, "DATA_INVALID", "not a token shard")
-        self.files[file] = path
+        need((magic, version) in SHARDS, "DATA_INVALID", "not a token shard")
+        self.files[file] = path, SHARDS[magic, version]
         return {"tokens": count}
 
     def rows(self, refs):
         out = []
         for file, offset in refs:
             need(file in self.files, "NOT_FOUND", "unknown file")
-            with open(self.files[file], "rb") as f:
-                f.seek(1024 + 2 * offset)
-                row = array.array("H", f.read(2 * (self.train["seq"] + 1)))
+            path, kind = self.files[file]
+            with open(path, "rb") as f:
+                row = array.array(kind)
+                f.seek(1024 + row.itemsize * offset)
+                row.frombytes(f.read(row.itemsize * (self.train["seq"] + 1)))
             need(len(row) == self.train["seq"] + 1, "DATA_INVALID", "beyond the end of the file")
             out.append(row)
         return out

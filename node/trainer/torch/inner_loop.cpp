@@ -146,8 +146,8 @@ Result<void> InnerLoop::read_sequence(const SequenceRef& ref, std::size_t row) {
                                                 std::to_string(ref.offset + i) + " of file " +
                                                 std::to_string(ref.file) + ": vocabulary has " +
                                                 std::to_string(model_config_.vocab_size));
-        if (i < train_.seq) in[i] = raw_[i];
-        if (i > 0) out[i - 1] = raw_[i];
+        if (i < train_.seq) in[i] = static_cast<std::int32_t>(raw_[i]);
+        if (i > 0) out[i - 1] = static_cast<std::int32_t>(raw_[i]);
     }
     return {};
 }

@@ -115,7 +115,7 @@ class InnerLoop {
     std::uint64_t steps_ = 0, sequences_ = 0, tokens_ = 0;
     double loss_sum_ = 0;  ///< over the delta's tokens
 
-    std::vector<std::uint16_t> raw_;
+    std::vector<std::uint32_t> raw_;
     std::vector<std::int32_t> inputs_, targets_;
 };
 

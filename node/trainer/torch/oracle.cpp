@@ -51,7 +51,7 @@ void write_logits(const ModelConfig& model, const TrainConfig& train, bool bf16,
     auto decoder = make_model(model, options);
     std::vector<Bf16> shadow(theta.size());
     kernel_set<Bf16>().convert(theta.data(), shadow.data(), static_cast<long>(theta.size()));
-    std::vector<std::uint16_t> raw(train.seq);
+    std::vector<std::uint32_t> raw(train.seq);
     must(must(TokenShard::open(data)).read(offset, raw));
     const std::vector<std::int32_t> ids(raw.begin(), raw.end());
     std::vector<float> all(std::size_t{train.seq} * model.vocab_size);

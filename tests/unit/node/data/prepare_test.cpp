@@ -6,8 +6,11 @@
 #include <fstream>
 #include <iterator>
 
+#include "node/data/shard_writer.hpp"
 #include "node/data/token_shard.hpp"
+#include "node/tokenizer/encoder.hpp"
 #include "protocol/identity/hash.hpp"
+#include "tests/support/sample_tokenizer.hpp"
 
 namespace skerry::node {
 namespace {
@@ -37,9 +40,9 @@ class PrepareTest : public testing::Test {
             if (s.held_out != held_out) continue;
             auto shard = TokenShard::open((folder_ / "out" / s.file).string());
             EXPECT_TRUE(shard);
-            std::vector<std::uint16_t> tokens(shard->tokens());
+            std::vector<std::uint32_t> tokens(shard->tokens());
             EXPECT_TRUE(shard->read(0, tokens));
-            out.append(tokens.begin(), tokens.end());
+            for (std::uint32_t token : tokens) out.push_back(static_cast<char>(token));
             EXPECT_EQ(sha256(as_bytes(read(folder_ / "out" / s.file))), s.sha256);
         }
         return out;
@@ -48,7 +51,25 @@ class PrepareTest : public testing::Test {
         PrepareOptions options;
         options.texts = std::move(texts);
         options.out = folder_ / "out";
-        return prepare_data(options);
+        return manifest_of(options);
+    }
+    static Result<DataManifest> manifest_of(const PrepareOptions& options) {
+        auto made = prepare_data(options);
+        if (!made) return fail(made.error());
+        return made->manifest;
+    }
+    /// The tokens that the shards of a split hold.
+    TokenIds tokens_of(const DataManifest& m, bool held_out) {
+        TokenIds out;
+        for (const auto& s : m.shards) {
+            if (s.held_out != held_out) continue;
+            auto shard = TokenShard::open((folder_ / "out" / s.file).string());
+            EXPECT_TRUE(shard);
+            TokenIds tokens(shard->tokens());
+            EXPECT_TRUE(shard->read(0, tokens));
+            out.insert(out.end(), tokens.begin(), tokens.end());
+        }
+        return out;
     }
     fs::path folder_;
 };
@@ -80,7 +101,7 @@ TEST_F(PrepareTest, ALongSplitBecomesSeveralShards) {
     options.held_out = write("b.txt", "held out text\n");
     options.out = folder_ / "out";
     options.shard_tokens = 100'000;
-    const auto m = prepare_data(options);
+    const auto m = manifest_of(options);
     ASSERT_TRUE(m) << m.error().detail;
     ASSERT_EQ(m->shards.size(), 4U);
     EXPECT_EQ(m->shards[2].tokens, 50'000U);
@@ -105,6 +126,106 @@ TEST_F(PrepareTest, EmptyMissingAndBinaryTextsAreRefused) {
     EXPECT_FALSE(fs::exists(folder_ / "out" / "manifest.json"));
 }
 
+/// The sample's file with a vocabulary so large that its tokens need four bytes.
+std::string large_tokenizer() {
+    auto json = test::sample_tokenizer();
+    for (int i = 0; i < 70000; ++i) json["model"]["vocab"]["filler" + std::to_string(i)] = 262 + i;
+    for (std::size_t i = 0; i < 4; ++i) json["added_tokens"][i]["id"] = json["model"]["vocab"].size() + i;
+    json["post_processor"]["special_tokens"]["<bos>"]["ids"] = {json["model"]["vocab"].size()};
+    return json.dump();
+}
+
+TEST_F(PrepareTest, ATokenizerMakesDocumentsOfFilesWithItsTemplate) {
+    const std::string json = test::sample_tokenizer().dump();
+    PrepareOptions options;
+    options.texts = {write("a.txt", prose(700'000)), write("b.txt", "the end<r>")};
+    options.held_out = write("c.txt", "\u212b the");
+    options.out = folder_ / "out";
+    options.tokenizer = write("tokenizer.json", json);
+    options.separator = "<pad>";
+    std::uint64_t told = 0;
+    options.progress = [&](const PrepareProgress& progress) { told = progress.bytes; };
+    const auto made = prepare_data(options);
+    ASSERT_TRUE(made) << made.error().detail;
+    const DataManifest& m = made->manifest;
+    EXPECT_EQ(m.tokenizer, "bpe");
+    EXPECT_EQ(m.vocab_size, 266U);
+    EXPECT_EQ(m.tokenizer_sha256, sha256(as_bytes(json)));
+    EXPECT_EQ(read(folder_ / "out" / "tokenizer.json"), json);
+    const auto tokenizer = Tokenizer::parse(as_bytes(json));
+    TokenIds expected;
+    for (const std::string& text : {prose(700'000), std::string("the end<r>")}) {
+        Encoder encoder(*tokenizer);
+        const auto ids = encoder.encode(text);
+        expected.push_back(262);
+        expected.insert(expected.end(), ids->begin(), ids->end());
+        expected.push_back(263);
+    }
+    EXPECT_EQ(tokens_of(m, false), expected);
+    EXPECT_EQ(tokens_of(m, true), (TokenIds{262, 265, 258, 263}));
+    EXPECT_EQ(made->documents, 3U);
+    EXPECT_EQ(made->tokens, expected.size() + 4);
+    EXPECT_EQ(told, made->text_bytes);
+    EXPECT_EQ(*read_data_manifest(folder_ / "out"), m);
+}
+
+TEST_F(PrepareTest, ALargeVocabularyHasTokensOfFourBytes) {
+    PrepareOptions options;
+    options.texts = {write("a.txt", "x" + prose(100'000))};
+    options.out = folder_ / "out";
+    options.tokenizer = write("tokenizer.json", large_tokenizer());
+    const auto m = manifest_of(options);
+    ASSERT_TRUE(m) << m.error().detail;
+    EXPECT_EQ(m->token_bytes(), 4U);
+    EXPECT_EQ(m->shards[0].bytes, kShardHeaderBytes + 4 * m->shards[0].tokens);
+    const TokenIds tokens = tokens_of(*m, false);
+    EXPECT_EQ(tokens[0], m->vocab_size - 4);
+    EXPECT_EQ(tokens[1], std::uint32_t{'x'});
+    EXPECT_EQ(*read_data_manifest(folder_ / "out"), *m);
+}
+
+TEST_F(PrepareTest, JsonLinesAreADocumentEach) {
+    PrepareOptions options;
+    options.texts = {write("a.jsonl", "{\"text\": \"the\"}\n\n{\"text\": \"\"}\r\n{\"id\": 1}\n{\"text\": \"a\\n\", \"id\": 2}")};
+    options.held_out = write("b.jsonl", "{\"text\": \"b\"}\n");
+    options.out = folder_ / "out";
+    options.tokenizer = write("tokenizer.json", test::sample_tokenizer().dump());
+    options.field = "text";
+    const auto made = prepare_data(options);
+    ASSERT_TRUE(made) << made.error().detail;
+    EXPECT_EQ(tokens_of(made->manifest, false), (TokenIds{262, 257, 262, 'a', '\n'}));
+    EXPECT_EQ(made->documents, 3U);
+    EXPECT_EQ(made->empty, 3U);
+    for (const char* bad : {"{\"text\": \"a\"}\nplain\n", "{\"text\": \"a\"}\n{\"text\": 7}\n"}) {
+        options.texts = {write("bad.jsonl", bad)};
+        const auto refused = prepare_data(options);
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().code, Errc::data_invalid);
+        EXPECT_NE(refused.error().detail.find("bad.jsonl:2"), std::string::npos) << refused.error().detail;
+    }
+    options.texts = {write("none.jsonl", "{\"body\": \"a\"}\n")};
+    EXPECT_FALSE(prepare_data(options));
+    EXPECT_FALSE(fs::exists(folder_ / "out" / "manifest.json"));
+}
+
+TEST_F(PrepareTest, WhatATokenizerCannotUseIsRefusedWithItsPlace) {
+    PrepareOptions options;
+    options.texts = {write("latin.txt", prose(100'000) + "caf\xE9 au lait")};
+    options.out = folder_ / "out";
+    options.tokenizer = write("tokenizer.json", test::sample_tokenizer().dump());
+    const auto latin = prepare_data(options);
+    ASSERT_FALSE(latin);
+    EXPECT_EQ(latin.error().code, Errc::data_invalid);
+    EXPECT_NE(latin.error().detail.find("latin.txt: the text is not UTF-8 at byte 100003"), std::string::npos) << latin.error().detail;
+    options.separator = "<nothing>";
+    EXPECT_EQ(prepare_data(options).error().code, Errc::usage);
+    options.tokenizer = write("tokenizer.json", "{}");
+    EXPECT_EQ(prepare_data(options).error().code, Errc::data_invalid);
+    options.tokenizer = folder_ / "nothing";
+    EXPECT_EQ(prepare_data(options).error().code, Errc::not_found);
+    EXPECT_FALSE(fs::exists(folder_ / "out" / "manifest.json"));
+}
+
 TEST_F(PrepareTest, ShardsWithAWrongHeaderOrSizeAreRefused) {
     const Bytes header = make_shard_header(10);
     const std::string good(as_text(header));
@@ -116,7 +237,7 @@ TEST_F(PrepareTest, ShardsWithAWrongHeaderOrSizeAreRefused) {
         EXPECT_EQ(shard.error().code, Errc::data_invalid);
     }
     auto shard = TokenShard::open((folder_ / "good").string());
-    std::vector<std::uint16_t> tokens(5);
+    std::vector<std::uint32_t> tokens(5);
     EXPECT_TRUE(shard->read(5, tokens));
     EXPECT_FALSE(shard->read(6, tokens));
     EXPECT_FALSE(shard->read(~std::uint64_t{0}, tokens));
