@@ -11,6 +11,7 @@
 #include "coordinator/app/config.hpp"
 #include "coordinator/server/run_host.hpp"
 #include "coordinator/store/journal_copy.hpp"
+#include "coordinator/store/sqlite_journal.hpp"
 #include "protocol/admin/admin_client.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/config/quantity.hpp"
@@ -126,6 +127,10 @@ Result<void> own_data_dir(const fs::path& config) {
 
 /// Journals get numbers above all that the original may have given out since, and the mark.
 Result<void> prepare_run(const fs::path& folder, const BackupRun& run, const std::string& made) {
+    // One of an older program is brought to the schema of this one.
+    auto opened = SqliteJournal::open(folder / "run.db");
+    if (!opened) return fail(opened.error());
+    opened->reset();
     auto facts = check_copy(folder / "run.db");
     if (!facts) return fail(facts.error());
     if (facts->head.value != run.head || facts->h_head.hex() != run.h_head)

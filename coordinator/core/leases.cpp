@@ -116,16 +116,16 @@ std::vector<LeaseId> LeaseLedger::held_by(const NodeId& node) const {
 void LeaseLedger::check() const {
     std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges(free_.begin(), free_.end());
     for (const auto& [id, lease] : leases_) {
-        SKERRY_ASSERT(lease.lo <= lease.done && lease.done < lease.hi && id < next_lease_);
+        SKERRY_ASSERT(lease.lo <= lease.done && lease.done < lease.hi && id < next_lease_);  // I8
         ranges.emplace_back(lease.done, lease.hi);
     }
     std::sort(ranges.begin(), ranges.end());
     std::uint64_t end = 0;
     for (auto [lo, hi] : ranges) {
-        SKERRY_ASSERT(lo >= end && lo < hi);
+        SKERRY_ASSERT(lo >= end && lo < hi);  // I8
         end = hi;
     }
-    SKERRY_ASSERT(end <= tail_ && tail_ <= limit_);
+    SKERRY_ASSERT(end <= tail_ && tail_ <= limit_);  // I8
 }
 
 }  // namespace skerry::coordinator

@@ -202,9 +202,9 @@ std::vector<std::uint16_t> StepMachine::choose_owners(const Plan& plan) const {
 }
 
 void StepMachine::open_plan(Plan plan) {
-    SKERRY_ASSERT(!c_.open && plan.step == c_.head && plan.attempt > c_.last_attempt);
+    SKERRY_ASSERT(!c_.open && plan.step == c_.head && plan.attempt > c_.last_attempt);  // I1
     for (const Participant& p : plan.participants)
-        for (const Segment& s : p.segments) SKERRY_ASSERT(c_.ledger.fits(p.node, s));
+        for (const Segment& s : p.segments) SKERRY_ASSERT(c_.ledger.fits(p.node, s));  // I6
     OpenPlan open;
     open.row.step = plan.step;
     open.row.term = plan.term;
@@ -380,9 +380,11 @@ bool StepMachine::blocked_by_silence(const Votes& votes) const {
     bool silent_missing = false;
     std::uint32_t possible = 0;  // durable votes that are there or may still come
     bool somebody_has_all = false;
+    // A change is voted on by joining nodes, too: they hold what it is about.
+    const bool change = c_.open->plan.kind != EntryKind::commit;
     for (const NodeId& id : c_.open->plan.members) {
         const Node& node = c_.nodes.at(id);
-        const bool here = !c_.silent(node) && node.current();
+        const bool here = !c_.silent(node) && (node.current() || (change && node.row.state == NodeState::joining));
         const PreparedState* vote = vote_of(id);
         if (vote && here) somebody_has_all = true;
         if (vote ? vote->durable : (here && !(node.report && node.report->disk_full))) ++possible;

@@ -15,6 +15,13 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kSchemaVersion = 2;
+/// From version i + 1 to i + 2. Like fill_new, inside a transaction.
+constexpr const char* kMigrations[kSchemaVersion - 1] = {
+    "ALTER TABLE meta ADD COLUMN void_sequences INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE meta ADD COLUMN loss_to_record INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE plan ADD COLUMN must_end_decided INTEGER NOT NULL DEFAULT 0;"
+    "PRAGMA user_version = 2",
+};
 
 /// Rolls back unless it was committed.
 class Transaction {
@@ -56,26 +63,55 @@ Result<void> fill_new(SqliteDb& db, const RunRow& run) {
 
 }  // namespace
 
-Result<void> check_schema_version(SqliteDb& db) {
+namespace {
+
+Result<std::int64_t> schema_version(SqliteDb& db) {
     auto version = db.query("PRAGMA user_version");
     if (auto found = version.row(); !found) return fail(found.error());
-    if (version.integer(0) != kSchemaVersion)
-        return fail(Errc::version_mismatch,
-                    "the database has schema " + std::to_string(version.integer(0)) + ", this program knows " +
-                        std::to_string(kSchemaVersion),
-                    "use the skerry-coordinator that made it, or a newer one");
+    return version.integer(0);
+}
+
+Fail unknown_schema(std::int64_t version) {
+    return fail(Errc::version_mismatch,
+                "the database has schema " + std::to_string(version) + ", this program knows " + std::to_string(kSchemaVersion),
+                version > kSchemaVersion ? "use the skerry-coordinator that made it, or a newer one" : "is this a run's database?");
+}
+
+/// To the schema of this program, in one transaction.
+Result<void> migrate(SqliteDb& db, std::int64_t version) {
+    if (version == kSchemaVersion) return {};
+    Transaction tx(db);
+    if (auto r = tx.begin(); !r) return r;
+    for (; version < kSchemaVersion; ++version)
+        if (auto r = db.script(kMigrations[version - 1]); !r) return r;
+    return tx.commit();
+}
+
+}  // namespace
+
+Result<void> check_schema_version(SqliteDb& db) {
+    auto version = schema_version(db);
+    if (!version) return fail(version.error());
+    if (*version != kSchemaVersion) return unknown_schema(*version);
     return {};
 }
 
 namespace {
 
 Result<void> check_whole(SqliteDb& db) {
-    if (auto r = check_schema_version(db); !r) return r;
     auto check = db.query("PRAGMA quick_check(1)");
     if (auto found = check.row(); !found) return fail(found.error());
     if (check.text(0) != "ok")
         return fail(Errc::malformed, "the database is damaged: " + check.text(0), "restore it from a backup, or rebuild it");
     return {};
+}
+
+Result<void> make_ready(SqliteDb& db) {
+    auto version = schema_version(db);
+    if (!version) return fail(version.error());
+    if (*version < 1 || *version > kSchemaVersion) return unknown_schema(*version);
+    if (auto r = check_whole(db); !r) return r;
+    return migrate(db, *version);
 }
 
 /// A process that ended without closing leaves a log, and if it ended because a sync failed, the log may show
@@ -132,7 +168,7 @@ Result<std::unique_ptr<SqliteJournal>> SqliteJournal::open(const fs::path& file,
     if (auto r = renew_log(file, files); !r) return fail(r.error());
     auto db = SqliteDb::open(file, files);
     if (!db) return fail(db.error());
-    if (auto r = check_whole(**db); !r) return fail(r.error());
+    if (auto r = make_ready(**db); !r) return fail(r.error());
     auto state = std::make_unique<Db>();
     state->sqlite = std::move(*db);
     return std::unique_ptr<SqliteJournal>(new SqliteJournal(std::move(state)));

@@ -19,7 +19,7 @@ class SqliteJournal final : public Journal {
                                                          StoreFiles& files = os_files());
 
     /// Opens and checks it (quick_check). Errors: not_found; bad_state if another process has it;
-    /// version_mismatch for a schema of another version; malformed if it is damaged; disk_full (it needs room for a
+    /// version_mismatch for a schema that a newer program made (an older one is migrated); malformed if it is damaged; disk_full (it needs room for a
     /// copy of the log that a killed process left); io_error.
     static Result<std::unique_ptr<SqliteJournal>> open(const std::filesystem::path& file,
                                                        StoreFiles& files = os_files());

@@ -7,6 +7,7 @@ namespace skerry::node {
 void SessionGate::begin(const NodeImage& image) {
     term_ = image.term;
     on_disk_ = image.incarnation;
+    stored_ = true;
     if (context_.manifest) run_ = context_.manifest->run;
 }
 
@@ -58,21 +59,25 @@ SessionGate::Greeting SessionGate::on_welcome(const Welcome& welcome) {
         return Greeting::refused;
     }
     run_ = welcome.run;
-    const bool same = welcome.term == term_ && welcome.incarnation == on_disk_ && welcome.ticket.empty();
+    const bool same = stored_ && welcome.term == term_ && welcome.incarnation == on_disk_ && welcome.ticket.empty();
     term_ = welcome.term;
     incarnation_ = on_disk_ = welcome.incarnation;
     const bool newer = roster_.adopt(welcome.roster);
     state_ = State::persisting;
     if (same && !newer) state_ = State::open;
-    else persist(seen_op_, welcome.ticket);
+    else {
+        stored_ = false;
+        persist(seen_op_, welcome.ticket);
+    }
     return welcome.disk_is_behind ? Greeting::disk_is_behind : Greeting::accepted;
 }
 
 void SessionGate::on_rebuild(const RebuildAsk& ask) {
     state_ = State::rebuilding;
     rebuild_ = ask;
-    if (ask.term == term_) return;
+    if (ask.term == term_ && stored_) return;
     term_ = ask.term;
+    stored_ = false;
     seen_op_ = context_.new_op();
     context_.emit(PersistSeen{*seen_op_, term_, roster_.epoch(), last_incarnation(), roster_.body(), {}});
 }
@@ -102,6 +107,7 @@ bool SessionGate::on_done(const Done& done) {
         state_ = State::down;
         return false;
     }
+    stored_ = true;
     if (state_ == State::rebuilding) return false;
     state_ = State::open;
     return true;

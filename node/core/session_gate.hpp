@@ -51,6 +51,7 @@ class SessionGate {
     State state_ = State::down;
     RunId run_;
     Term term_;
+    bool stored_ = false;      ///< that term, and what belongs to it: the last word of the disk, not only asked of it
     Incarnation on_disk_;
     Incarnation incarnation_;  ///< in memory: 0 until the first Welcome of this process
     std::uint64_t sent_ = 0;

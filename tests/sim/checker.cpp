@@ -34,6 +34,10 @@ void Checker::on_plan(const coordinator::PlanRow& row) {
     auto plan = parse_plan(row.body);
     require(plan.has_value(), "I14", "a plan that does not parse");
     for (const Participant& p : plan->participants) {
+        std::uint64_t positions = 0;
+        for (const Segment& s : p.segments) positions += s.to - s.from;
+        require(positions > 0 && p.weight_tokens == positions * manifest_.sequence_tokens, "I11",
+                "a plan weighs " + std::to_string(positions) + " sequences as " + std::to_string(p.weight_tokens) + " tokens");
         const auto* truth = find(row.step, p.contribution);
         require(truth != nullptr && truth->node == p.node, "I7", "a plan binds a contribution that nobody made");
         const auto age = row.step.value - truth->base.value;
@@ -48,18 +52,58 @@ void Checker::on_decision(const coordinator::DecisionRow& row, const Bytes& plan
     auto decision = parse_decision(row.record.decision.body);
     require(plan && decision, "I1", "a decision that does not parse");
     copies_[row.step] = plan->durable_copies;
+    const bool again = row.step < decided();
+    require(!again || decided(row.step).h_after == row.h_after, "I9",
+            "step " + std::to_string(row.step.value) + " is decided again, otherwise");
+    if (!again) decided_.push_back({row.kind, row.plan_digest, decision->roots.front(), row.h_after});
+    before_ = {credited_, credits_};
     if (decision->kind != EntryKind::commit) return on_change(*decision);
-    std::vector<Weighted> bound;
-    for (const Participant& p : plan->participants) bound.push_back({p.weight_tokens, find(row.step, p.contribution)->chunks.get()});
-    require(decision->roots.front() == entry_root(form_, row.step, bound), "I7",
-            "entry " + std::to_string(row.step.value) + " is not the mean of what its plan binds");
-    for (auto& [key, truth] : made_)
-        if (key.first == row.step) truth.chunks.reset();
+    if (!again) check_entry(row.step, *plan, decision->roots.front());
     for (const Credit& c : decision->credits)
         for (const Segment& s : c.segments) {
             credit(s.from, s.to);
             credits_[row.step].push_back(s);
         }
+}
+
+/// I7: the entry is the mean of what the plan binds.
+void Checker::check_entry(Step step, const Plan& plan, const Digest& root) {
+    std::vector<Weighted> bound;
+    for (const Participant& p : plan.participants) bound.push_back({p.weight_tokens, find(step, p.contribution)->chunks.get()});
+    require(root == entry_root(form_, step, bound), "I7",
+            "entry " + std::to_string(step.value) + " is not the mean of what its plan binds");
+    for (auto& [key, truth] : made_)
+        if (key.first == step) truth.chunks.reset();
+}
+
+/// Nothing that was ever decided is missing, but for one step that must now be decided again.
+void Checker::rebuilt(const MemoryJournal& journal) {
+    require(journal.head() <= decided(), "I9", "the rebuilt chain has steps that nobody decided");
+    for (Step k{0}; k < journal.head(); k = k.next())
+        require(journal.decision(k).h_after == decided(k).h_after, "I9",
+                "the rebuilt chain has another step " + std::to_string(k.value));
+    if (journal.head() < decided()) {
+        const bool found = journal.plan() && journal.plan()->must_end_decided &&
+                           journal.plan()->digest == decided(journal.head()).plan;
+        require(journal.head().next() == decided() && found, "I9",
+                "the rebuild forgets step " + std::to_string(journal.head().value) + ", which was decided");
+        std::tie(credited_, credits_) = before_;
+    }
+    first_lease_ = journal.meta().next_lease;
+    check_ledger(journal);
+}
+
+/// It may still decide what it had the votes for; the rebuilt one knows that step, or decides it next.
+void Checker::beside(const coordinator::Tx& tx, const MemoryJournal& rebuilt) const {
+    for (const coordinator::Op& o : tx.ops) {
+        const auto* put = std::get_if<op::PutDecision>(&o);
+        if (put == nullptr) continue;
+        const coordinator::DecisionRow& row = put->decision;
+        const bool known = row.step < rebuilt.head() && rebuilt.decision(row.step).h_after == row.h_after;
+        const bool next = row.step == rebuilt.head() && rebuilt.plan() && rebuilt.plan()->digest == row.plan_digest &&
+                          rebuilt.plan()->must_end_decided;
+        require(known || next, "I9", "an old coordinator decides step " + std::to_string(row.step.value) + " beside the rebuilt one");
+    }
 }
 
 /// A step without chunks was decided: what it undoes is void, and with `refeed` free again.
@@ -142,10 +186,9 @@ void Checker::state_reached(const std::string& who, Step step, const Digest& dig
     require(fresh || at->second == digest, "I2", who + " has another S_" + std::to_string(step.value));
 }
 
-void Checker::entry_taken(const std::string& who, Step step, const Digest& root, const MemoryJournal& journal) {
-    require(step < journal.head(), "I3", who + " takes entry " + std::to_string(step.value) + " which is not decided");
-    auto decision = parse_decision(journal.decision(step).record.decision.body);
-    require(decision && decision->roots.front() == root, "I2",
+void Checker::entry_taken(const std::string& who, Step step, const Digest& root) const {
+    require(step < decided(), "I3", who + " takes entry " + std::to_string(step.value) + " which is not decided");
+    require(decided(step).root == root, "I2",
             who + " has another entry " + std::to_string(step.value));
 }
 

@@ -19,6 +19,14 @@ struct TrueContribution {
     std::shared_ptr<const std::vector<Bytes>> chunks;  ///< until its step is decided
 };
 
+/// What was decided, whoever knows it.
+struct Decided {
+    EntryKind kind;
+    Digest plan;
+    Digest root;
+    Digest h_after;
+};
+
 class Checker {
   public:
     explicit Checker(const Manifest& manifest) : manifest_(manifest), form_(manifest) {}
@@ -29,10 +37,22 @@ class Checker {
     /// After a transaction is durable.
     void after_tx(const MemoryJournal& journal, const coordinator::Tx& tx);
 
+    /// The coordinator's disk was lost; this is what was made anew of the nodes. I9.
+    void rebuilt(const MemoryJournal& journal);
+    /// A transaction of a process that goes on beside the rebuilt coordinator. I9.
+    void beside(const coordinator::Tx& tx, const MemoryJournal& rebuilt) const;
+
+    /// Lease ids below it are of a coordinator that was lost: whatever was trained on them may be dropped.
+    LeaseId first_lease() const { return first_lease_; }
+
+    /// Steps that were ever decided.
+    Step decided() const { return Step{decided_.size()}; }
+    const Decided& decided(Step step) const { return decided_.at(step.value); }
+
     /// A node made S_step. I2.
     void state_reached(const std::string& who, Step step, const Digest& digest);
     /// A node wrote entry `step` to its log, or applied it. I3, I2.
-    void entry_taken(const std::string& who, Step step, const Digest& root, const MemoryJournal& journal);
+    void entry_taken(const std::string& who, Step step, const Digest& root) const;
 
     /// Copies that the plan of a decided step promised.
     std::uint32_t copies_of(Step step) const { return copies_.at(step); }
@@ -46,6 +66,7 @@ class Checker {
   private:
     void on_plan(const coordinator::PlanRow& row);
     void on_decision(const coordinator::DecisionRow& row, const Bytes& plan_body);
+    void check_entry(Step step, const Plan& plan, const Digest& root);
     void check_ledger(const MemoryJournal& journal);
     void on_change(const Decision& decision);
     void credit(std::uint64_t lo, std::uint64_t hi);
@@ -60,6 +81,10 @@ class Checker {
     std::map<std::uint64_t, std::uint64_t> credited_;  ///< lo -> hi
     std::map<Step, std::vector<Segment>> credits_;     ///< of steps that count
     std::vector<std::pair<Step, Step>> rollbacks_;     ///< (to, its step)
+    std::vector<Decided> decided_;
+    LeaseId first_lease_;
+    /// Credits before the newest decision: a rebuild may find it not recorded.
+    std::pair<std::map<std::uint64_t, std::uint64_t>, std::map<Step, std::vector<Segment>>> before_;
 };
 
 std::string to_text(const std::vector<Segment>& segments);

@@ -11,10 +11,11 @@ namespace {
 constexpr std::array<std::string_view, kFaultKinds> kKinds = {
     "kill_coordinator", "doom_coordinator", "hang_coordinator", "succeed_coordinator", "clock_jump", "run_pause",
     "run_rollback", "run_config",
-    "coordinator_full", "coordinator_sync",
+    "coordinator_full", "coordinator_sync", "lose_coordinator",
     "kill_node", "doom_node", "power_node", "power_some", "power_all", "freeze_node", "suspend_node", "kill_trainer",
     "hang_trainer", "nan_trainer", "disk_full", "fail_sync", "fail_space",
-    "flip_bit", "lose_disk", "power_twice", "user_pause", "leave_node", "clone_node", "restore_node", "cut_control",
+    "flip_bit", "lose_disk", "power_twice", "user_pause", "leave_node", "clone_node", "restore_node",
+    "serve_damaged", "cut_control",
     "cut_all_control", "silence_control", "slow_control", "clog_control", "reset_control", "cut_edge", "silence_edge",
     "slow_edge", "clog_edge", "reset_data", "partition", "one_way_partition", "isolate_node"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(Moment::count)> kMoments = {
@@ -119,6 +120,35 @@ FaultPlan draw_directed(Rng& rng, std::uint64_t turn, std::uint32_t nodes, Milli
     return plan;
 }
 
+/// One node prepares long before the others. Then it is cut off, they go on under another plan, and the coordinator is
+/// lost with what they decided; or the coordinator is lost before anything is decided.
+FaultPlan draw_one_ahead(Rng& rng, std::uint32_t nodes, Millis begin, Millis end) {
+    FaultPlan plan;
+    for (Millis at = begin; at < end; at += rng.ms(9000, 14'000)) {
+        const bool superseded = rng.chance(0.6);
+        const auto ahead = static_cast<std::uint32_t>(rng.in(0, nodes - 1));
+        auto add = [&](FaultKind kind, Millis when, Moment moment, Millis span) -> Fault& {
+            plan.push_back(draw_fault(rng, kind, nodes, when));
+            plan.back().target = ahead;
+            plan.back().moment = moment;
+            plan.back().span = span;
+            return plan.back();
+        };
+        for (std::uint32_t i = 1; i < nodes; ++i) {
+            Fault& slow = add(FaultKind::slow_edge, at, Moment::none, rng.ms(6000, 12'000));
+            slow.other = (ahead + i) % nodes;
+            slow.strength = static_cast<std::uint32_t>(2 * rng.in(100, 200));  // what it gives, not what it gets
+        }
+        if (superseded) add(FaultKind::isolate_node, at, Moment::prepared, rng.ms(4000, 9000));
+        const Millis later = superseded ? rng.ms(2500, 5000) : Millis(0);
+        Fault& loss = add(FaultKind::lose_coordinator, at + later, superseded ? Moment::decided : Moment::prepared, Millis(0));
+        loss.strength &= ~1U;
+    }
+    return plan;
+}
+
+constexpr std::uint64_t kOneAheadEvery = 9;
+
 }  // namespace
 
 std::string_view name_of(FaultKind kind) { return kKinds[static_cast<std::size_t>(kind)]; }
@@ -126,7 +156,10 @@ std::string_view name_of(Moment moment) { return kMoments[static_cast<std::size_
 
 FaultPlan draw_faults(std::uint64_t seed, std::uint32_t nodes, Millis begin, Millis end) {
     Rng rng(seed, fault_stream);
-    return seed % 2 == 1 ? draw_swarm(rng, nodes, begin, end) : draw_directed(rng, seed / 2, nodes, begin, end);
+    if (seed % 2 == 1) return draw_swarm(rng, nodes, begin, end);
+    const std::uint64_t turn = seed / 2;
+    if (nodes >= 2 && turn % kOneAheadEvery == 4) return draw_one_ahead(rng, nodes, begin, end);
+    return draw_directed(rng, turn, nodes, begin, end);
 }
 
 std::string to_text(const FaultPlan& plan) {

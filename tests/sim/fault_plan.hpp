@@ -22,6 +22,7 @@ enum class FaultKind : std::uint8_t {
     run_config,           ///< another outer learning rate
     coordinator_full,     ///< its disk, for the span
     coordinator_sync,     ///< one of its next syncs fails: it ends and restarts
+    lose_coordinator,     ///< its disk; a new one is made of what the nodes hold. If odd, the old process goes on beside it
     // nodes
     kill_node,
     doom_node,            ///< dies between two of its actions: strength; power cut if odd
@@ -43,6 +44,7 @@ enum class FaultKind : std::uint8_t {
     leave_node,           ///< now if strength is odd
     clone_node,           ///< the same identity started on another machine, from a copy of the disk
     restore_node,         ///< its disk is lost; a backup of now comes back after the span
+    serve_damaged,        ///< pieces of decided entries leave it damaged, for the span
     // links
     cut_control,          ///< strength: 0 both ways, 1 up, 2 down
     cut_all_control,
@@ -88,7 +90,8 @@ std::string_view name_of(FaultKind kind);
 std::string_view name_of(Moment moment);
 
 /// What goes wrong within [begin, end). Odd seeds: some kinds at some rate (swarm testing). Even seeds: every kind in
-/// turn, all waiting for one moment, so that states that pass quickly meet them too.
+/// turn, all waiting for one moment, so that states that pass quickly meet them too; or a node that is ahead of all others
+/// when the coordinator is lost.
 FaultPlan draw_faults(std::uint64_t seed, std::uint32_t nodes, Millis begin, Millis end);
 
 /// `kind@ms[/moment]:target:other:span:strength`, joined by commas.

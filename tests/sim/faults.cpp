@@ -122,8 +122,20 @@ bool Faults::happen_to_coordinator(const Fault& fault) {
             afterwards(fault.span, [this] { sim_.coordinator->set_disk_full(false); });
             return true;
         case FaultKind::coordinator_sync: coordinator.fail_a_sync(); return true;
+        case FaultKind::lose_coordinator: return lose_coordinator(fault);
         default: return false;
     }
+}
+
+bool Faults::lose_coordinator(const Fault& fault) {
+    // Before the first decision there is nothing to make it of; two disks under one name are beyond the drill.
+    if (sim_.coordinator->journal.head().value == 0 || cloned_) return false;
+    const bool beside = fault.strength % 2 == 1;
+    const bool before = fault.moment == Moment::plan_before || fault.moment == Moment::deciding;
+    if (!beside && before) sim_.coordinator->crash(fault.strength % 4 == 0);
+    // Not out of its own event.
+    sim_.world.after(Millis(0), [this, beside] { sim_.coordinator->lose(beside); });
+    return true;
 }
 
 void Faults::roll_back(std::uint32_t strength) {
@@ -209,6 +221,7 @@ bool Faults::happen_to_node(const Fault& fault) {
             afterwards(fault.span, [this, index = fault.target] { sim_.nodes[index]->feed(node::UserResume{}); });
             return true;
         case FaultKind::leave_node: return leave(fault);
+        case FaultKind::serve_damaged: node.serves_damaged(sim_.world.now + fault.span); return true;
         default: return false;
     }
 }
@@ -223,7 +236,7 @@ bool Faults::leave(const Fault& fault) {
 
 /// The clone's disk is lost when the original comes back.
 bool Faults::clone(const Fault& fault) {
-    if (cloned_ || !sim_.may_damage(fault.target)) return false;
+    if (cloned_ || sim_.coordinator->being_rebuilt() || !sim_.may_damage(fault.target)) return false;
     cloned_ = fault.target;
     sim_.add_clone(fault.target);
     afterwards(fault.span, [this] {

@@ -32,6 +32,7 @@ class Faults {
     bool happen(const Fault& fault);
     bool happen_to_coordinator(const Fault& fault);
     void roll_back(std::uint32_t strength);
+    bool lose_coordinator(const Fault& fault);
     bool happen_to_node(const Fault& fault);
     bool happen_to_link(const Fault& fault);
     bool leave(const Fault& fault);

@@ -21,7 +21,7 @@ constexpr std::uint64_t kProbeTimes = 10;
 
 int usage() {
     std::fprintf(stderr,
-                 "usage: skerry_sim --seeds A..B [--fork] [--jobs N] [--keep-going] [--probes] [--need-probes] [--no-shrink]\n"
+                 "usage: skerry_sim --seeds A..B [--fork] [--jobs N] [--keep-going | --until I5,I9] [--probes] [--need-probes] [--no-shrink]\n"
                  "       skerry_sim --seed S [--fork] [--plan TEXT|@FILE] [--nodes N] [--heal MS] [--trace] [--no-shrink]\n"
                  "       skerry_sim --regressions FILE\n"
                  "       skerry_sim --ci      as CTest does: SKERRY_SIM_SEEDS seeds (default %llu), probes needed\n",
@@ -37,7 +37,7 @@ struct Options {
     std::string regressions;
     int jobs = 2;
     bool trace = false;
-    bool keep_going = false;
+    StopAt stop;
     bool probes = false;
     bool need_probes = false;
     bool shrink = true;
@@ -64,7 +64,7 @@ std::optional<Options> parse(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         const std::string arg = argv[i];
         if (arg == "--trace") out.trace = true;
-        else if (arg == "--keep-going") out.keep_going = true;
+        else if (arg == "--keep-going") out.stop.keep_going = true;
         else if (arg == "--probes") out.probes = true;
         else if (arg == "--need-probes") out.need_probes = true;
         else if (arg == "--no-shrink") out.shrink = false;
@@ -75,7 +75,10 @@ std::optional<Options> parse(int argc, char** argv) {
             out.need_probes = true;
         } else if (i + 1 >= argc) return {};
         else if (arg == "--seeds" && parse_range(argv[i + 1], out)) ++i;
-        else if (arg == "--seed") {
+        else if (arg == "--until") {
+            std::istringstream names(argv[++i]);
+            for (std::string name; std::getline(names, name, ',');) out.stop.broken.insert(name);
+        } else if (arg == "--seed") {
             out.from = out.to = std::strtoull(argv[++i], nullptr, 10);
             out.single = true;
         } else if (arg == "--jobs") out.jobs = std::max(1, std::atoi(argv[++i]));
@@ -101,7 +104,7 @@ std::string replay_command(std::uint64_t seed, const Overrides& overrides) {
 }
 
 void report(const Failure& failure, const Overrides& overrides, bool shorten) {
-    std::printf("seed %llu, %s\nreplay: %s\n", static_cast<Count>(failure.seed), failure.what.c_str(),
+    std::printf("seed %llu [%s], %s\nreplay: %s\n", static_cast<Count>(failure.seed), failure.broken.c_str(), failure.what.c_str(),
                 replay_command(failure.seed, overrides).c_str());
     std::fflush(stdout);
     if (!shorten || failure.broken == "determinism") return;
@@ -111,9 +114,9 @@ void report(const Failure& failure, const Overrides& overrides, bool shorten) {
 
 int run_one(const Options& options) {
     if (!options.trace) {
-        const std::string died = try_seed(options.from, options.overrides);
-        if (died == "assertion") {
-            report({options.from, died, "a core's assertion; --trace shows its message"}, options.overrides, options.shrink);
+        const Tried tried = try_seed(options.from, options.overrides);
+        if (tried.died) {
+            report({options.from, tried.broken, tried.what}, options.overrides, options.shrink);
             return 1;
         }
     }
@@ -148,7 +151,7 @@ int run_regressions(const std::string& file) {
             return 2;
         }
         ++lines;
-        const std::string broken = try_seed(seed, overrides);
+        const std::string broken = try_seed(seed, overrides).broken;
         if (broken.empty()) continue;
         ++failed;
         std::printf("%s is broken again\nreplay: %s\n", broken.c_str(), replay_command(seed, overrides).c_str());
@@ -159,7 +162,7 @@ int run_regressions(const std::string& file) {
 
 int run_many(const Options& options) {
     const auto start = std::chrono::steady_clock::now();
-    const Totals totals = run_seeds(options.overrides, options.from, options.to, options.jobs, options.keep_going);
+    const Totals totals = run_seeds(options.overrides, options.from, options.to, options.jobs, options.stop);
     const auto took = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     for (const Failure& failure : totals.failures)
         report(failure, options.overrides, options.shrink && &failure == totals.failures.data());

@@ -42,7 +42,7 @@ MUTANTS = {
         "    context_.emit(WritePrepared{*prepare_op_, step, prepare_plan_, prepare_root_, h});",
         """    context_.emit(WritePrepared{*prepare_op_, step, prepare_plan_, prepare_root_, h});
     prepared_ = Voted{step, {prepare_plan_, prepare_root_, true, {}}};""")]),
-    "3": ("votes of an earlier attempt are counted", "I7", [
+    "3": ("votes of an earlier attempt are counted", "I7 I5", [
         (COORDINATOR + "step_machine.cpp",
          "if (!report.prepared || report.prepared->plan != open.row.digest) return;",
          "if (!report.prepared) return;"),
@@ -68,7 +68,7 @@ MUTANTS = {
          "    if ((*reader)->root() != decided->root || (*reader)->plan_digest() != decided->plan_digest)",
          "    if (false)"),
     ]),
-    "5": ("leases of an away node are released although the plan pins them", "I6 assertion", [(
+    "5": ("leases of an away node are released although the plan pins them", "I6", [(
         COORDINATOR + "context.cpp",
         "if (!pinned(id)) ledger.release(id, ops);",
         "ledger.release(id, ops);")]),
@@ -83,6 +83,36 @@ MUTANTS = {
          "    if (!leases_.contains(segment.lease)) return;\n    ops.pop_back();\n"
          "    LeaseRow& lease = leases_.at(segment.lease);\n    lease.done = segment.to;"),
     ]),
+    "22": ("a rebuild ignores prepared entries", "I9", [(
+        COORDINATOR + "rebuild_rows.cpp", "        if (each.first.step != head) continue;", "        continue;")]),
+    "23": ("a rebuild takes the lowest prepared attempt", "I9", [(
+        COORDINATOR + "rebuild_rows.cpp", "rank(each.first) > rank(adopted_->first)", "rank(each.first) < rank(adopted_->first)")]),
+    "24": ("a rebuild decides the entry that it found before it is copied", "I5", [(
+        COORDINATOR + "step_machine.cpp",
+        "votes.durable.begin()->second < open.plan.durable_copies) {",
+        "votes.durable.begin()->second < (open.row.must_end_decided ? 1U : open.plan.durable_copies)) {")]),
+    "26": ("nodes obey a coordinator of a lower term, and it takes them", "I9 I5", [
+        (NODE + "session_gate.cpp",
+         "    const bool older = welcome.term < term_ || welcome.incarnation", "    const bool older = welcome.incarnation"),
+        (NODE + "session_gate.cpp",
+         "void SessionGate::begin(const NodeImage& image) {\n    term_ = image.term;",
+         "static std::map<const void*, Term> g_highest;\n"
+         "void SessionGate::begin(const NodeImage& image) {\n    term_ = g_highest[this] = image.term;"),
+        (NODE + "session_gate.cpp",
+         "    context_.emit(PersistSeen{*op, term_, roster_.epoch(), incarnation_,",
+         "    g_highest[this] = std::max(g_highest[this], term_);\n"
+         "    context_.emit(PersistSeen{*op, g_highest[this], roster_.epoch(), incarnation_,"),
+        (NODE + "session_gate.cpp",
+         "    context_.emit(PersistSeen{*seen_op_, term_,",
+         "    g_highest[this] = std::max(g_highest[this], term_);\n    context_.emit(PersistSeen{*seen_op_, g_highest[this],"),
+        (COORDINATOR + "admission.cpp", "hello.head > c_.head || hello.seen_term > c_.term ||", "hello.head > c_.head ||"),
+    ]),
+    "36": ("a rollback takes the number of the step that it goes back to", "I1", [(
+        COORDINATOR + "change.cpp", "    plan.step = c_.head;", "    plan.step = is_rollback(kind) ? to : c_.head;")]),
+    "36.1": ("a rollback, or another step without chunks, is decided with one vote", "I5 I9", [(
+        COORDINATOR + "step_machine.cpp",
+        "votes.durable.begin()->second < open.plan.durable_copies) {",
+        "votes.durable.begin()->second < (open.plan.kind == EntryKind::commit ? open.plan.durable_copies : 1U)) {")]),
     "9": ("an owner sums whoever has arrived", "I7", [(
         NODE + "exchange.cpp",
         """    for (const Participant& participant : plan_->participants)
@@ -146,7 +176,7 @@ MUTANTS = {
         "    const bool residual = residual_tag_.has_value();")]),
     "34": ("retention deletes entries above the floor", "I5 L1", [(
         NODE + "state_log.cpp", "    action.entries_below = keep->first;", "    action.entries_below = applied_;")]),
-    "37": ("READY of a node that is not current counts", "I6 I8 assertion", [
+    "37": ("READY of a node that is not current counts", "I6 I8", [
         (COORDINATOR + "step_machine.cpp",
          "    if (!c_.here(node) || !node.report || !node.report->ready) return false;",
          "    if (!node.report || !node.report->ready) return false;"),
@@ -157,6 +187,7 @@ MUTANTS = {
     "7": ("after a restart progress is used although a decision credits it (and 19)", "L1 L2 I6", [
         (NODE + "local_work.cpp",
          "    if (chain_.last_credited() && *chain_.last_credited() >= image.note.base) return false;\n"
+         "    if (auto last = chain_.last_rollback(); last && last->second >= image.note.base) return false;\n"
          "    return image.delta.sequences > 0 && leases_.covers(prefix(context_, image));",
          "    return image.delta.sequences > 0;")] + KEEPS_DELTA),
     "8": ("an owner takes any contribution of the participant, not the bound id", "I7", [
@@ -189,36 +220,36 @@ bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
     ]),
     "15": ("a plan of step k+1 removes the prepared entry of step k before it is appended", "I5", [(
         NODE + "step_machine.cpp",
-        "    if (plan->step != log_.log_head() || plan->step != chain_.known()) return;",
-        """    if (plan->step > log_.log_head() && prepared_) {
+        "    if (orders.plan) take_plan(*orders.plan);",
+        """    if (orders.plan) take_plan(*orders.plan);
+    auto later = orders.plan ? plan_bodies_.find(orders.plan->digest) : plan_bodies_.end();
+    auto next = later == plan_bodies_.end() ? Result<Plan>(fail(Errc::not_found, "")) : parse_plan(later->second);
+    if (prepared_ && next && next->step > prepared_->step) {
         context_.emit(DropStaging{prepared_->step, prepared_->state.plan});
         exchange_.end_step(prepared_->step);
         prepared_.reset();
-    }
-    if (plan->step != log_.log_head() || plan->step != chain_.known()) return;""")]),
-    "16": ("a node follows and votes for step k+1 while its log up to k is not synced", "I5 I4 I10", [
+    }""")]),
+    "16": ("a node follows and votes for step k+1 while its log up to k is not synced", "I5", [
         (NODE + "step_machine.cpp",
-         "    if (plan->step != log_.log_head() || plan->step != chain_.known()) return;",
+         "    if (plan->step != chain_.known() || (commits && plan->step != log_.log_head())) return;",
          "    if (plan->step != chain_.known()) return;"),
+        (NODE + "step_machine.cpp", "    return plan.step == log_.log_head();", "    return true;"),
         (NODE + "step_machine.cpp",
-         "    if (step != chain_.known() || step != log_.log_head()) return;",
-         "    if (step != chain_.known()) return;"),
+         "    if (exchange_.following() && exchange_.plan().step < plan->step && exchange_.complete()) return;\n", ""),
+        (NODE + "step_machine.cpp",
+         "    if (prepared_->step != log_.applied() && !(exchange_.following() && is_rollback(exchange_.plan().kind)))\n"
+         "        return std::nullopt;\n", ""),
     ]),
-    "17": ("catch-up takes a peer's entry without checking the root, and the peer does not read it again", "I2", [
-        (LOG + "entry_file.cpp",
-         "    if (merkle_leaf(out.chunk) != leaf)\n        return fail(Errc::digest_mismatch, file.path().string()",
-         "    if (false)\n        return fail(Errc::digest_mismatch, file.path().string()"),
-        (LOG + "entry_file.cpp",
-         "        auto piece = read(PieceIndex{p});\n        if (!piece) return fail(piece.error());\n    }\n    return {};",
-         "        auto piece = read(PieceIndex{p});\n        if (!piece) return fail(piece.error());\n"
-         "        if (merkle_leaf(piece->chunk) != piece->leaf) return fail(Errc::digest_mismatch, \"damaged\");\n"
-         "    }\n    return {};"),
+    "17": ("catch-up takes a peer's entry without checking the root", "I2", [
         ("node/exchange/piece_files.cpp",
          "    if (leaf != expected) return verdict(ChunkVerdict::bad_proof);",
          "    if (signed_result && leaf != expected) return verdict(ChunkVerdict::bad_proof);"),
         ("node/exchange/piece_files.cpp",
          "        if (made->root != action.root)\n            return fail(Errc::digest_mismatch, \"the entry's root is not the decided one\");\n",
          ""),
+        (LOG + "entry_file.cpp",
+         "    if (merkle_leaf(out.chunk) != leaf)\n        return fail(Errc::digest_mismatch, file.path().string()",
+         "    if (false)\n        return fail(Errc::digest_mismatch, file.path().string()"),
         (LOG + "run_store_entries.cpp",
          "        if (in_log || entry.step != k || entry.root != decided->root ||\n            entry.plan_digest",
          "        if (in_log || entry.step != k ||\n            entry.plan_digest"),
@@ -276,8 +307,13 @@ bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
         LOG + "entry_file.cpp",
         "    done = file()->sync();\n    if (done) done = rename_durably(file()->path(), final_path);",
         "    done = rename_durably(file()->path(), final_path);")]),
-    "32": ("a node without data enters the divisor", "I11 I7", [(
-        COORDINATOR + "step_machine.cpp", "            if (r.segments.empty()) continue;\n", "")]),
+    "32": ("a node without data enters the divisor", "I11", [
+        (COORDINATOR + "step_machine.cpp", "            if (r.segments.empty()) continue;\n", ""),
+        (COORDINATOR + "step_machine.cpp",
+         "plan.participants.push_back({id, node.row.incarnation, r.contribution, r.weight_tokens, r.segments});",
+         "plan.participants.push_back({id, node.row.incarnation, r.contribution,\n"
+         "                                         std::max(r.weight_tokens, c_.manifest.sequence_tokens + 0UL), r.segments});"),
+    ]),
     "33": ("credit is written outside the decision's transaction", "I7 I6 I8", [(
         COORDINATOR + "coordinator_core.cpp",
         "    if (!c.ops.empty()) actions.push_back(Persist{{c.term, std::move(c.ops)}});",
@@ -294,14 +330,24 @@ bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
         COORDINATOR + "admission.cpp",
         "        std::max(node.row.incarnation, std::min(event.hello.incarnation_on_disk, kMaxClaimed)).next();",
         "        std::max(node.row.incarnation, std::min(event.hello.incarnation_on_disk, kMaxClaimed));")]),
-    "38": ("a vote of an earlier incarnation counts", "I4 I5", [
+    "38": ("a vote of an earlier incarnation counts until its successor votes", "I5", [
         (COORDINATOR + "admission.cpp",
          "    node.report.reset();\n    node.checked_vote.reset();\n    node.leaving = false;",
-         "    node.leaving = false;")]),
-    "39": ("a returned lease is freed although the plan pins it", "I6 I8 assertion", [(
-        COORDINATOR + "coordinator_core.cpp",
-        "if (!lease || lease->holder != node.row.node || c.pinned(id)) continue;",
-        "if (!lease || lease->holder != node.row.node) continue;")]),
+         "    node.report.reset();\n    node.leaving = false;"),
+        (COORDINATOR + "step_machine.cpp",
+         "    if (!c_.open || !node || !node->report || !node->report->prepared || !node->checked_vote) return nullptr;\n"
+         "    const PreparedState& vote = *node->report->prepared;",
+         "    if (!c_.open || !node || !node->checked_vote) return nullptr;\n"
+         "    const bool says = node->report && node->report->prepared;\n"
+         "    const PreparedState& vote = says ? *node->report->prepared : node->checked_vote->first;"),
+    ]),
+    "39": ("a node returns the lease of its frozen contribution, and it is freed although the plan pins it", "I6", [
+        (COORDINATOR + "coordinator_core.cpp",
+         "if (!lease || lease->holder != node.row.node || c.pinned(id)) continue;",
+         "if (!lease || lease->holder != node.row.node) continue;"),
+        (NODE + "local_work.cpp",
+         "    if (trainer_.gone_not_finite() && !frozen_) {", "    if (trainer_.gone_not_finite()) {"),
+    ]),
     "40": ("the plan is kept when a contribution is gone and no other plan is possible", "L1", [(
         COORDINATOR + "step_machine.cpp",
         'if (!lost.empty()) return replace(lost == "lost" ? "a contribution is lost" : lost, true);',
@@ -376,31 +422,30 @@ def try_mutant(number, build, commands, link, seeds):
     folder.mkdir(parents=True, exist_ok=True)
     program = build_mutant(build, commands, link, mutate(edits, folder), folder)
     begun = time.monotonic()
-    found = run_seeds(program, seeds, [])
-    if found and not any(f[0] in breaks.split() for f in found):  # others break first; does the named one at all?
-        found = run_seeds(program, seeds // 5, ["--keep-going"]) or found
+    found = run_seeds(build, program, seeds, breaks.split())
     took = time.monotonic() - begun
     program.unlink()
     named = [f for f in found if f[0] in breaks.split()]
-    verdict = "found " if named else "found by another invariant: " if found else "MISSED"
-    text = f"mutant {number:>3} {verdict} {what} ({breaks}), {took:.0f} s"
+    others = sorted({f[0] for f in found} - set(breaks.split()))
+    text = f"mutant {number:>3} {'found ' if named else 'MISSED'} {what} ({breaks}), {took:.0f} s"
+    if others:
+        text += f"; broken before it: {' '.join(others)}"
     for by, broken, replay in (named or found)[:1]:
         text += f"\n             {broken[:150]}\n             {replay}"
     return bool(named), text
 
 
-def run_seeds(program, seeds, options):
-    """What broke: (invariant, the line that says so, command that replays it), in order of seeds."""
-    run = subprocess.run([str(program), "--seeds", f"1..{seeds}", "--jobs", "1", "--no-shrink", *options], capture_output=True,
-                         text=True, errors="replace")
+def run_seeds(build, program, seeds, until):
+    """What broke: (invariant, the line that says so, command that replays it), in order of seeds. Ends with one of `until`."""
+    run = subprocess.run([str(program), "--seeds", f"1..{seeds}", "--jobs", "1", "--no-shrink", "--until", ",".join(until)],
+                         cwd=build, capture_output=True, text=True, errors="replace")  # there the names of files hold
     found = []
     broken = ""
     for line in run.stdout.splitlines():
-        if re.match(r"seed \d+, ", line):
+        if re.match(r"seed \d+ \[", line):
             broken = line
         elif line.startswith("replay: ") and broken:
-            by = "assertion" if "assertion" in broken else (broken.split("s: ", 1)[1:] or [""])[0].split(":")[0]
-            found.append((by, broken, line.removeprefix("replay: ")))
+            found.append((broken.split(" [", 1)[1].split("]")[0], broken, line.removeprefix("replay: ")))
     return found
 
 
@@ -413,7 +458,7 @@ def main():
     args = parser.parse_args()
     build = pathlib.Path(args.build)
     build = build if build.is_absolute() else ROOT / build
-    wanted = args.only.split(",") if args.only else sorted(MUTANTS, key=int)
+    wanted = args.only.split(",") if args.only else sorted(MUTANTS, key=float)
     commands = compile_commands(build)
     link = link_command(build)
     missed = []

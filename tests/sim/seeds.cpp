@@ -11,7 +11,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <new>
+
+#include "protocol/base/assert.hpp"
 
 namespace skerry::sim {
 
@@ -36,14 +39,32 @@ struct Shared {
     };
     std::array<Text, kMaxFailures> failures;
 
+    /// The newest failure is one to stop at.
+    bool stops(const StopAt& stop) const { return failed > 0 && stop.stops(failures[failed - 1].broken); }
+    bool noted(std::uint64_t seed) const { return failed > 0 && failures[failed - 1].seed == seed; }
     void fail(std::uint64_t seed, const std::string& broken, const std::string& what) {
-        if (failed == kMaxFailures) return;
-        Text& text = failures[failed++];
+        // The last place is for the newest: it may be the one that is looked for.
+        failed = std::min(failed + 1, kMaxFailures);
+        Text& text = failures[failed - 1];
         text.seed = seed;
         std::snprintf(text.broken, sizeof text.broken, "%s", broken.c_str());
         std::snprintf(text.what, sizeof text.what, "%s", what.c_str());
     }
 };
+
+/// Of this process, if it is one of seeds.
+Shared* g_shared = nullptr;
+
+/// The invariant that an assertion of the product stands for: its line ends with the name.
+std::string name_of_assertion(const char* file, int line) {
+    std::ifstream in(file);
+    std::string text;
+    for (int i = 0; i < line && std::getline(in, text); ++i) {}
+    const auto at = text.rfind("// I");
+    const auto number = at == std::string::npos ? std::string::npos : text.find_first_not_of("0123456789", at + 4);
+    if (at == std::string::npos || at + 4 == text.size() || number != std::string::npos) return "assertion";
+    return text.substr(at + 3);
+}
 
 Shared* share() {
     void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -63,13 +84,14 @@ void one_seed(Shared& shared, const Overrides& common, std::uint64_t seed) {
     else shared.fail(seed, "determinism", "two runs of one seed differ");
 }
 
-pid_t start(Shared& shared, const Overrides& common, std::uint64_t from, std::uint64_t to, std::uint64_t stride, bool keep_going) {
+pid_t start(Shared& shared, const Overrides& common, std::uint64_t from, std::uint64_t to, std::uint64_t stride, const StopAt& stop) {
     std::fflush(stdout);
     const pid_t child = ::fork();
     if (child != 0) return child;
+    g_shared = &shared;
     for (shared.at = from; shared.at <= to; shared.at += stride) {
         one_seed(shared, common, shared.at);
-        if (shared.failed > 0 && !keep_going) break;
+        if (shared.stops(stop)) break;
     }
     ::_exit(0);
 }
@@ -95,11 +117,12 @@ Outcome run_seed(std::uint64_t seed, const Overrides& overrides, bool trace, Pro
     return out;
 }
 
-std::string try_seed(std::uint64_t seed, const Overrides& overrides) {
+Tried try_seed(std::uint64_t seed, const Overrides& overrides) {
     Shared* shared = share();
     std::fflush(stdout);
     const pid_t child = ::fork();
     if (child == 0) {
+        g_shared = shared;
         const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
         ::dup2(nowhere, 1);
         ::dup2(nowhere, 2);
@@ -110,13 +133,18 @@ std::string try_seed(std::uint64_t seed, const Overrides& overrides) {
     }
     int status = 0;
     ::waitpid(child, &status, 0);
-    std::string broken = shared->failed > 0 ? shared->failures[0].broken : "";
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) broken = "assertion";
+    Tried out;
+    out.died = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+    if (out.died && shared->failed == 0) shared->fail(seed, "assertion", "the process died");
+    if (shared->failed > 0) {
+        out.broken = shared->failures[0].broken;
+        out.what = shared->failures[0].what;
+    }
     ::munmap(shared, sizeof(Shared));
-    return broken;
+    return out;
 }
 
-Totals run_seeds(const Overrides& common, std::uint64_t from, std::uint64_t to, int processes, bool keep_going) {
+Totals run_seeds(const Overrides& common, std::uint64_t from, std::uint64_t to, int processes, const StopAt& stop) {
     struct Worker {
         Shared* shared = nullptr;
         pid_t child = 0;
@@ -125,7 +153,7 @@ Totals run_seeds(const Overrides& common, std::uint64_t from, std::uint64_t to, 
     const auto stride = static_cast<std::uint64_t>(processes);
     for (std::uint64_t i = 0; i < stride && from + i <= to; ++i) {
         Worker worker{share(), 0};
-        worker.child = start(*worker.shared, common, from + i, to, stride, keep_going);
+        worker.child = start(*worker.shared, common, from + i, to, stride, stop);
         workers.push_back(worker);
     }
     for (std::size_t running = workers.size(); running > 0;) {
@@ -137,13 +165,13 @@ Totals run_seeds(const Overrides& common, std::uint64_t from, std::uint64_t to, 
         --running;
         const bool died = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
         if (died) {
-            shared.fail(shared.at, "assertion", "a core's assertion; --trace shows its message");
-            if (keep_going && shared.at + stride <= to) {
-                worker->child = start(shared, common, shared.at + stride, to, stride, keep_going);
+            if (!shared.noted(shared.at)) shared.fail(shared.at, "assertion", "the process died");
+            if (!shared.stops(stop) && shared.at + stride <= to) {
+                worker->child = start(shared, common, shared.at + stride, to, stride, stop);
                 ++running;
             }
         }
-        if (shared.failed == 0 || keep_going) continue;
+        if (!shared.stops(stop)) continue;
         for (Worker& other : workers)
             if (other.child != ended && other.child != 0) ::kill(other.child, SIGTERM);
     }
@@ -164,3 +192,12 @@ Totals run_seeds(const Overrides& common, std::uint64_t from, std::uint64_t to, 
 }
 
 }  // namespace skerry::sim
+
+/// The product's own, in its place: says which invariant it stands for.
+void skerry::assertion_failed(const char* what, const char* file, int line) {
+    std::fprintf(stderr, "assertion failed: %s at %s:%d\n", what, file, line);
+    using namespace skerry::sim;
+    if (g_shared != nullptr)
+        g_shared->fail(g_shared->at, name_of_assertion(file, line), std::string("assertion: ") + what + " at " + file + ":" + std::to_string(line));
+    std::abort();
+}

@@ -2,6 +2,7 @@
 // Runs of many seeds over several processes, each able to survive an assertion of a core; and the shortening of what
 // failed.
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,13 @@ struct Outcome {
 
 /// In this process; an assertion of a core ends it.
 Outcome run_seed(std::uint64_t seed, const Overrides& overrides, bool trace, Probes& probes);
-/// In a process of its own: "assertion" if it died. Silent.
-std::string try_seed(std::uint64_t seed, const Overrides& overrides);
+/// In a process of its own, which an assertion of a core may end. Silent.
+struct Tried {
+    std::string broken;  ///< by an assertion: the invariant that its line names, or "assertion"
+    std::string what;
+    bool died = false;
+};
+Tried try_seed(std::uint64_t seed, const Overrides& overrides);
 
 struct Failure {
     std::uint64_t seed = 0;
@@ -35,8 +41,16 @@ struct Totals {
     Probes probes;
     std::vector<Failure> failures;
 };
-/// Every hundredth seed is run twice. Stops at the first failure unless `keep_going`.
-Totals run_seeds(const Overrides& common, std::uint64_t from, std::uint64_t to, int processes, bool keep_going);
+/// When run_seeds stops before its last seed.
+struct StopAt {
+    bool keep_going = false;       ///< not at a failure
+    std::set<std::string> broken;  ///< not empty: at a failure of one of these invariants only
+    bool stops(const std::string& invariant) const {
+        return broken.empty() ? !keep_going : broken.contains(invariant);
+    }
+};
+/// Every hundredth seed is run twice.
+Totals run_seeds(const Overrides& common, std::uint64_t from, std::uint64_t to, int processes, const StopAt& stop);
 
 /// A smaller run that breaks the same invariant: fewer faults (ddmin), nodes, shorter spans and an earlier end.
 Overrides shrink(std::uint64_t seed, const Overrides& failing, const std::string& broken);

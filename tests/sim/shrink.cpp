@@ -26,7 +26,7 @@ class Shrinker {
   private:
     /// Takes the candidate if it breaks the same invariant.
     bool better(const Overrides& candidate) {
-        if (++tries_ > kMaxTries || try_seed(seed_, candidate) != broken_) return false;
+        if (++tries_ > kMaxTries || try_seed(seed_, candidate).broken != broken_) return false;
         best_ = candidate;
         return true;
     }

@@ -17,20 +17,32 @@ bool contains(const Tx& tx) {
 }  // namespace
 
 SimCoordinator::SimCoordinator(Simulation& sim, RunRow run)
-    : journal(run), sim_(sim), world_(sim.world, coordinator_stream), database_(sim.world.seed, run, journal) {}
+    : journal(run),
+      sim_(sim),
+      world_(sim.world, coordinator_stream),
+      database_(std::make_unique<SimDatabase>(sim.world.seed, run, journal)) {}
 
 // ------------------------------------------------------------------------------------------------ processes
 
-void SimCoordinator::start() {
-    if (up()) return;
+Signing SimCoordinator::signing() const {
     Signing signing;
     signing.sign = [](ByteSpan body) { return cheap_signature(as_bytes("service"), body); };
     signing.verify_vote = [](const PublicKey& key, const Digest& h, const Signature& s) { return s == sim_vote(key, h); };
     signing.verify_result = [](const PublicKey& key, const Digest& plan, PieceIndex piece, const Digest& leaf,
                                const Signature& s) { return s == sim_result(key, plan, piece, leaf); };
+    return signing;
+}
+
+SimDatabase& SimCoordinator::database_of(const Process& process) const {
+    return process.machine == machine_ ? *database_ : *old_->database;
+}
+
+void SimCoordinator::start() {
+    if (up() || drill_) return;
     auto process = std::make_unique<Process>();
     current_ = process->number = ++started_;
-    process->core = std::make_unique<CoordinatorCore>(database_.load(), sim_.settings.coordinator, signing);
+    process->machine = machine_;
+    process->core = std::make_unique<CoordinatorCore>(database_->load(), sim_.settings.coordinator, signing());
     processes_[current_] = std::move(process);
     world_.say("coordinator", "starts, term " + std::to_string(journal.term().value + 1));
     feed(Started{});
@@ -42,7 +54,7 @@ void SimCoordinator::crash(std::optional<bool> written) {
     const Process& process = *processes_.at(current_);
     std::optional<Tx> open;
     if (process.persisting) open = std::get<Persist>(process.queue.front()).tx;
-    if (database_.crash(open ? &*open : nullptr, written)) is_durable(*open);
+    if (database_->crash(open ? &*open : nullptr, written)) is_durable(*open);
     end(current_);
     sim_.check_copies();
 }
@@ -78,6 +90,7 @@ void SimCoordinator::end_old() {
     for (const auto& [number, process] : processes_)
         if (number != current_) old.push_back(number);
     for (std::uint64_t number : old) end(number);
+    old_.reset();
 }
 
 SimCoordinator::Process* SimCoordinator::find(std::uint64_t process) {
@@ -89,6 +102,7 @@ std::uint64_t SimCoordinator::answering() {
     std::vector<std::uint64_t> awake;
     for (const auto& [number, process] : processes_)
         if (process->frozen_until <= world_.now) awake.push_back(number);
+    if (drill_) awake.push_back(drill_->process);
     if (awake.empty()) return 0;
     return world_.rng.chance(0.7) ? awake.back() : awake.front();
 }
@@ -109,6 +123,7 @@ RunStatus SimCoordinator::status() const { return processes_.at(current_)->core-
 // --------------------------------------------------------------------------------------------------- events
 
 void SimCoordinator::feed(std::uint64_t number, Event event) {
+    if (drill_ && number == drill_->process) return take(std::move(event));
     Process* process = find(number);
     if (!process) return;
     if (process->frozen_until > world_.now) {
@@ -185,16 +200,18 @@ void SimCoordinator::write_after(Process& process, Millis delay) {
 bool SimCoordinator::finish_write(std::uint64_t number) {
     Process& process = *find(number);
     const Tx tx = std::get<Persist>(process.queue.front()).tx;
-    const auto [outcome, durable] = database_.apply(tx);
+    const auto [outcome, durable] = database_of(process).apply(tx);
     if (outcome == SimDatabase::Outcome::full) {
         world_.say("coordinator", "its disk is full");
-        if (contains<op::ClaimTerm>(tx)) end_old();  // as above
+        if (contains<op::ClaimTerm>(tx) && !old_) end_old();  // as above
         write_after(process, world_.rng.ms(250, 1000));
         return false;
     }
     process.queue.pop_front();
     process.persisting = false;
-    if (durable) is_durable(tx);
+    const bool beside = process.machine != machine_;
+    if (durable && beside) sim_.checker->beside(tx, journal);
+    else if (durable) is_durable(tx);
     if (outcome == SimDatabase::Outcome::stale) {
         world_.say("coordinator", "an old process ends: another has taken over");
         end(number);
@@ -204,7 +221,7 @@ bool SimCoordinator::finish_write(std::uint64_t number) {
         world_.say("coordinator", "its disk fails, and it ends");
         end(number);
         sim_.check_copies();
-        world_.after(world_.rng.ms(100, 4000), [this] { start(); });
+        if (!beside) world_.after(world_.rng.ms(100, 4000), [this] { start(); });
         return false;
     }
     sim_.check_copies();
@@ -213,7 +230,7 @@ bool SimCoordinator::finish_write(std::uint64_t number) {
     return find(number) != nullptr;
 }
 
-void SimCoordinator::write(const Tx& tx) { require(database_.apply(tx).durable, "J1", "a transaction is refused"); }
+void SimCoordinator::write(const Tx& tx) { require(database_->apply(tx).durable, "J1", "a transaction is refused"); }
 
 void SimCoordinator::is_durable(const Tx& tx) {
     sim_.checker->after_tx(journal, tx);
@@ -227,7 +244,8 @@ void SimCoordinator::carry_out(Process& process, Action action) {
     if (auto* close = std::get_if<Close>(&action)) sim_.network->coordinator_closes(close->session);
     if (auto* load = std::get_if<LoadDecisions>(&action)) {
         world_.after(world_.rng.ms(0, 5), [this, number, l = *load] {
-            feed(number, DecisionsLoaded{l.session, database_.decisions(l.from, l.max)});
+            if (const Process* still = find(number))
+                feed(number, DecisionsLoaded{l.session, database_of(*still).decisions(l.from, l.max)});
         });
     }
     if (auto* dial = std::get_if<DialBack>(&action)) {

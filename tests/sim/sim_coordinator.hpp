@@ -1,11 +1,14 @@
 #pragma once
-// The coordinator as the simulator runs it: the real core over the real journal on a virtual disk; also an old process beside its successor.
+// The coordinator as the simulator runs it: the real core over the real journal on a virtual disk; also an old process
+// beside its successor, and the drill that makes a lost one anew.
 
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "coordinator/core/coordinator_core.hpp"
+#include "coordinator/core/rebuild.hpp"
 #include "tests/sim/sim_database.hpp"
 #include "tests/sim/world.hpp"
 
@@ -20,7 +23,7 @@ class SimCoordinator {
   public:
     SimCoordinator(Simulation& sim, coordinator::RunRow run);
 
-    MemoryJournal journal;  ///< what the database holds, and the oracle of it
+    MemoryJournal journal;  ///< what the database holds, and the oracle of it; during the drill, of the lost one
 
     bool up() const { return current_ != 0; }
     void start();
@@ -29,16 +32,20 @@ class SimCoordinator {
     /// A transaction that no process makes.
     void write(const coordinator::Tx& tx);
     /// Transactions wait until there is space.
-    void set_disk_full(bool full) { database_.set_full(full); }
+    void set_disk_full(bool full) { database_->set_full(full); }
     /// One of the next: the process ends and says nothing, another starts.
-    void fail_a_sync() { database_.fail_a_sync(); }
-    void heal_disk() { database_.heal(); }
+    void fail_a_sync() { database_->fail_a_sync(); }
+    void heal_disk() { database_->heal(); }
     /// SIGSTOP: events wait until then.
     void hang(Mono until);
     /// The process is stopped until then; another takes over at once. The old one does not know when it goes on.
     void succeed(Mono old_wakes);
     /// It dies between two actions, so many from now, and starts again after a while.
     void dies_in(std::uint64_t actions, Millis down) { doom_ = {actions, down}; }
+    /// Its machine is lost, and an operator does the rebuild drill on another one. `beside`: it is only out of the
+    /// operator's reach, and the process goes on, with the database that it has.
+    void lose(bool beside);
+    bool being_rebuilt() const { return drill_.has_value(); }
     /// Processes that were succeeded end, should they still run.
     void end_old();
 
@@ -47,8 +54,11 @@ class SimCoordinator {
     void feed(std::uint64_t process, coordinator::Event event);
     /// A process that takes a new connection; 0: none does. An old one may still have the address.
     std::uint64_t answering();
-    bool runs(std::uint64_t process) const { return processes_.contains(process); }
+    bool runs(std::uint64_t process) const {
+        return processes_.contains(process) || (drill_ && drill_->process == process);
+    }
     bool old_runs() const { return processes_.size() > (up() ? 1U : 0U); }
+    std::string describe_drill() const;
 
     CoordinatorState state() const;
     coordinator::RunStatus status() const;
@@ -62,6 +72,18 @@ class SimCoordinator {
         std::uint64_t writes = 0;  ///< begun
         std::uint64_t tick = 0;
         Mono frozen_until;
+        std::uint64_t machine = 0;
+    };
+    /// What a process that goes on beside a rebuilt one has.
+    struct OldMachine {
+        std::uint64_t number = 0;
+        MemoryJournal journal;
+        std::unique_ptr<SimDatabase> database;
+    };
+    struct Drill {
+        std::uint64_t process = 0;
+        coordinator::RebuildDesk desk;
+        std::size_t answered = 0;
     };
     struct Doom {
         std::uint64_t actions = 0;
@@ -79,10 +101,21 @@ class SimCoordinator {
     void is_durable(const coordinator::Tx& tx);
     void carry_out(Process& process, coordinator::Action action);
     void notice();
+    SimDatabase& database_of(const Process& process) const;
+    coordinator::Signing signing() const;
+
+    // ---- sim_rebuild.cpp
+    void take(coordinator::Event event);
+    void look();
+    bool may_finish(const coordinator::RebuildStatus& status, bool patient) const;
+    void finish();
 
     Simulation& sim_;
     Corner world_;
-    SimDatabase database_;
+    std::unique_ptr<SimDatabase> database_;
+    std::uint64_t machine_ = 0;  ///< that has it; a rebuilt coordinator runs on another one
+    std::optional<OldMachine> old_;
+    std::optional<Drill> drill_;
     std::map<std::uint64_t, std::unique_ptr<Process>> processes_;
     std::uint64_t current_ = 0;
     std::uint64_t started_ = 0;

@@ -17,7 +17,7 @@ DiskModel draw_model(Rng& rng) {
 }  // namespace
 
 SimDatabase::SimDatabase(std::uint64_t seed, const RunRow& run, MemoryJournal& shadow)
-    : rng_(seed, kStream), disk_(draw_model(rng_)), files_(disk_), shadow_(shadow) {
+    : rng_(seed, kStream), disk_(draw_model(rng_)), files_(disk_), shadow_(&shadow) {
     SqliteVfs::seed(seed);
     const bool made = disk_.make_folder(kFolder) && disk_.sync_folder("/");
     require(made, "J1", "no folder for the database");
@@ -34,7 +34,7 @@ Image SimDatabase::image() {
 }
 
 void SimDatabase::compare() {
-    const auto text = difference(image(), shadow_.load());
+    const auto text = difference(image(), shadow_->load());
     require(text.empty(), "J1", "the database and what it must hold " + text);
 }
 
@@ -43,7 +43,7 @@ Image SimDatabase::load() { return image(); }
 std::vector<SignedDecision> SimDatabase::decisions(Step from, std::uint32_t max) {
     auto records = database_->decisions(from, max);
     require(records.has_value(), "J1", records ? "" : records.error().detail);
-    require(*records == shadow_.decisions(from, max), "J1", "other decisions than were written");
+    require(*records == shadow_->decisions(from, max), "J1", "other decisions than were written");
     return std::move(*records);
 }
 
@@ -52,7 +52,7 @@ SimDatabase::Written SimDatabase::apply(const Tx& tx) {
     auto done = database_->apply(tx);
     if (done || done.error().code == Errc::stale || done.error().code == Errc::internal) {
         // A broken check is the shadow's to name.
-        const bool taken = shadow_.apply(tx);
+        const bool taken = shadow_->apply(tx);
         require(taken || !done, "I1", "a write of an old term is taken");
         require(taken == done.has_value(), "J1", done ? "" : done.error().detail);
         compare();
@@ -113,12 +113,12 @@ bool SimDatabase::recover(const Tx* tx, bool acknowledged) {
         return false;
     }
     const Image now = image();
-    MemoryJournal with = shadow_;
+    MemoryJournal with = *shadow_;
     if (with.apply(*tx) && now == with.load()) {
-        shadow_ = std::move(with);
+        *shadow_ = std::move(with);
         return true;
     }
-    const auto text = difference(now, shadow_.load());
+    const auto text = difference(now, shadow_->load());
     require(text.empty() && !acknowledged, "J1",
             acknowledged ? "an acknowledged transaction is not there" : "half a transaction: the images " + text);
     return false;

@@ -30,6 +30,8 @@ class SimDatabase {
     /// The process ends, by kill -9 or a power cut, perhaps while it writes `open`, and the database is opened by the
     /// next one. `written`: that write got through, or had not begun; not set: anything. Answers whether it is there.
     bool crash(const coordinator::Tx* open, std::optional<bool> written);
+    /// From now on it must hold what this one does, which equals the one before.
+    void follow(MemoryJournal& shadow) { shadow_ = &shadow; }
 
     void heal() { disk_.clear_faults(); }
     void set_full(bool full) { disk_.set_full(full); }
@@ -46,7 +48,7 @@ class SimDatabase {
     Rng rng_;
     VirtualDisk disk_;
     SqliteVfs files_;
-    MemoryJournal& shadow_;
+    MemoryJournal* shadow_;
     std::unique_ptr<coordinator::SqliteJournal> database_;
 };
 

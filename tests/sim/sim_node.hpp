@@ -22,6 +22,7 @@ class Simulation;
 struct PeerData {
     Data envelope;
     std::shared_ptr<const Bytes> chunk;
+    bool damaged = false;  ///< by its sender
 };
 using PeerPayload = std::variant<PeerBody, PeerData>;
 
@@ -68,6 +69,8 @@ class SimNode {
     /// The machine is gone for good, and its disk with it.
     void retire();
     bool gone() const { return gone_ || left_; }
+    /// Pieces of decided entries leave it damaged until then.
+    void serves_damaged(Mono until) { damages_until_ = until; }
     /// SIGSTOP: events wait until then.
     void freeze_until(Mono until) { frozen_until_ = std::max(frozen_until_, until); }
     bool frozen() const { return frozen_until_ > world_.now; }
@@ -115,9 +118,12 @@ class SimNode {
     void on(const node::Serve& a);
     void on(const node::VerifyChunk& a);
     void on(const node::DropChunk& a);
+    void damage(PeerData& data);
     Outcome roll_back(const node::Apply& a);
     bool needs_entry(Step step) const;
     void check_report(const Report& report) const;
+    void check_log_below(const PreparedState& vote) const;
+    void check_drop(const node::DropStaging& a) const;
     Outcome verify(const node::VerifyChunk& a, const PeerData& data);
 
     // ---- sim_node_store.cpp
@@ -193,6 +199,7 @@ class SimNode {
     std::optional<Doom> doom_;
     node::Phase was_ = node::Phase::joining;
     Mono frozen_until_;
+    Mono damages_until_;
     std::deque<node::Event> held_;  ///< while it is frozen, in their order
 
     // The process.
@@ -219,7 +226,7 @@ class SimNode {
     std::set<node::OpId> trainer_ops_;
     std::optional<Step> residual_;  ///< its tag
     std::optional<std::pair<Step, Digest>> encoded_;  ///< by this process
-    std::optional<std::pair<Step, Attempt>> followed_;
+    std::optional<std::tuple<Step, Term, Attempt>> followed_;
 };
 
 }  // namespace skerry::sim

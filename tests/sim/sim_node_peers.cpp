@@ -64,13 +64,29 @@ bool SimNode::needs_entry(Step step) const {
     return true;
 }
 
+/// A vote for an entry is one for the log below it, too: so each of them is on the disks of all who voted. I5.
+void SimNode::check_log_below(const PreparedState& vote) const {
+    for (const auto& [step, entry] : facts_.entries) {
+        if (entry.plan != vote.plan || entry.root != vote.root || entry.root.is_zero()) continue;  // of a step without chunks
+        for (Step below{0}; below < step && below < sim_.checker->decided(); below = below.next()) {
+            const Decided& what = sim_.checker->decided(below);
+            const bool has = sim_.checker->dead(below) ||
+                             facts_.covers(below, what.plan, what.kind == EntryKind::commit,
+                                           [this](Step state) { return sim_.checker->dead_state(state); });
+            require(has, "I5", name() + " votes for entry " + std::to_string(step.value) + " and has not entry " +
+                                   std::to_string(below.value));
+        }
+    }
+}
+
 /// What a Report claims is on the disk, is there, but for what rots unnoticed. I4.
 void SimNode::check_report(const Report& report) const {
-    require(report.head <= sim_.coordinator->journal.head(), "I3", name() + " is ahead of what is decided");
+    require(report.head <= sim_.checker->decided(), "I3", name() + " is ahead of what is decided");
     if (rotten_) return;
     if (report.prepared && report.prepared->durable)
         require(facts_.has({report.prepared->plan, report.prepared->root}), "I4",
                 name() + " votes for an entry " + std::to_string(report.head.value) + " that its disk has not");
+    if (report.prepared && report.prepared->durable) check_log_below(*report.prepared);
     for (Step step = report.oldest_entry; step < report.log_synced_to; step = step.next())
         require(step < facts_.decisions && (store_->has_entry(step) || !needs_entry(step)), "I5",
                 name() + " says that entry " + std::to_string(step.value) + " is synced");
@@ -98,9 +114,21 @@ void SimNode::on(const Serve& a) {
         if (!pieces_) return fail(Errc::bad_state, "no run yet");
         auto piece = pieces_->read(a.object, a.piece);
         if (!piece) return fail(piece.error());
-        sim_.network->peer_says(index_, a.to, PeerData{std::move(piece->envelope), std::move(piece->chunk)});
+        PeerData data{std::move(piece->envelope), std::move(piece->chunk), false};
+        const bool entry = a.object.kind == ObjectKind::result && a.object.step < sim_.checker->decided();
+        if (entry && sim_.faults_on() && world_.now < damages_until_) damage(data);
+        sim_.network->peer_says(index_, a.to, std::move(data));
         return Answer{};
     });
+}
+
+/// A bit of the values: size and header are good.
+void SimNode::damage(PeerData& data) {
+    auto chunk = std::make_shared<Bytes>(*data.chunk);
+    const auto last = static_cast<std::int64_t>(chunk->size()) - 1;
+    (*chunk)[static_cast<std::size_t>(world_.rng.in(std::min<std::int64_t>(last, 80), last))] ^= 1;
+    data.chunk = std::move(chunk);
+    data.damaged = true;
 }
 
 // ------------------------------------------------------------------------------------------- received chunks
@@ -127,7 +155,8 @@ SimNode::Outcome SimNode::verify(const VerifyChunk& a, const PeerData& data) {
     auto answer = piece ? pieces_->take_piece(a, data.envelope, *data.chunk) : pieces_->take_block(a, *data.chunk);
     if (a.purpose == ChunkPurpose::plan_body) staging_opened(a.object.id);
     if (!answer) return fail(answer.error());
-    // Everybody is honest here, and whatever a disk damages is found before it is sent.
+    // Whatever a disk damages is found before it is sent.
+    if (data.damaged) return Answer{std::move(*answer)};
     require(answer->verdict != ChunkVerdict::bad_proof, "I14", name() + " was served a chunk that is not what it says");
     require(answer->verdict != ChunkVerdict::bad_content || !piece, "I14", name() + " was served a chunk of bad content");
     return Answer{std::move(*answer)};

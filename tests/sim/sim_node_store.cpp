@@ -79,7 +79,7 @@ void SimNode::advance_residual(Step step) {
 // ------------------------------------------------------------------------------------------------- open step
 
 void SimNode::on(const FollowPlan& a) {
-    const std::pair<Step, Attempt> rank{a.plan->step, a.plan->attempt};
+    const std::tuple rank{a.plan->step, a.plan->term, a.plan->attempt};
     require(!followed_ || *followed_ <= rank, "I13", name() + " goes back to a lower plan");
     followed_ = rank;
     if (world_.trace) {
@@ -135,10 +135,21 @@ void SimNode::on(const DropStaging& a) {
     if (!pieces_) return;
     staging_opened(a.plan_digest);
     on_disk({}, disk_time(), [this, a]() -> Outcome {
+        check_drop(a);
         pieces_->drop_staging(a.step, a.plan_digest);
         something_is_deleted();
         return Answer{};
     });
+}
+
+/// A prepared entry that was decided is one of its copies until it is in the log, or in a snapshot. I5.
+void SimNode::check_drop(const DropStaging& a) const {
+    const bool decided = a.step < sim_.checker->decided() && sim_.checker->decided(a.step).plan == a.plan_digest;
+    if (!decided || rotten_ || sim_.checker->dead(a.step)) return;
+    const auto& all = store_->prepared();
+    const bool prepared = std::any_of(all.begin(), all.end(), [&](const PreparedEntry& p) { return p.plan_digest == a.plan_digest; });
+    const bool kept = store_->has_entry(a.step) || facts_.snapshots.upper_bound(a.step) != facts_.snapshots.end();
+    require(!prepared || kept, "I5", name() + " removes its copy of the decided entry " + std::to_string(a.step.value));
 }
 
 void SimNode::on(const DropContributions& a) {
@@ -159,7 +170,7 @@ void SimNode::on(const WritePrepared& a) {
 }
 
 void SimNode::on(const AppendEntry& a) {
-    sim_.checker->entry_taken(name(), a.step, a.root, sim_.coordinator->journal);
+    sim_.checker->entry_taken(name(), a.step, a.root);
     staging_opened(a.plan_digest);
     on_disk(a.op, disk_time(), [this, a]() -> Outcome {
         require(a.step <= store_->decisions().next(), "I10", name() + " leaves a gap in its log");
@@ -190,7 +201,7 @@ void SimNode::check_no_work_lost(const Decision* decision, Step now_at) const {
     const auto& leases = sim_.coordinator->journal.leases();
     for (const Segment& mine : trainer_.truth) {
         auto at = leases.find(mine.lease);
-        if (at == leases.end() || at->second.holder != id_ || at->second.done != mine.from) return;
+        if (mine.lease < sim_.checker->first_lease() || at == leases.end() || at->second.holder != id_ || at->second.done != mine.from) return;
     }
     require(false, "L2", name() + " drops a delta of" + to_text(trainer_.truth));
 }
@@ -201,7 +212,7 @@ void SimNode::on(const Apply& a) {
         require(store_->state_step() == a.step, "I10", name() + " applies out of order");
         const DecisionRow* row = store_->decisions().row(a.step);
         require(row != nullptr, "I10", name() + " applies a step without its decision");
-        sim_.checker->entry_taken(name(), a.step, row->root, sim_.coordinator->journal);
+        sim_.checker->entry_taken(name(), a.step, row->root);
         if (a.local == LocalDelta::reload) check_no_work_lost(a.decision.get(), a.step.next());
         if (a.local == LocalDelta::none)
             require(!trainer_.loaded, "L2", name() + " forgets its trainer");

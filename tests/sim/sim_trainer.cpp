@@ -69,6 +69,7 @@ bool SimNode::kill_trainer(Errc why) {
 void SimNode::on(const StartTrainer& a) {
     end_trainer();
     trainer_.alive = true;
+    if (!sim_.settings.exact_trainer) trainer_.salt = static_cast<std::uint32_t>(world_.rng.next());
     trainer_ops_.insert(a.op);
     later(a.op, world_.rng.ms(30, 400), []() -> Outcome { return Answer{}; });
     still_alive(trainer_.life);

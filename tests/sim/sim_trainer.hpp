@@ -13,6 +13,7 @@ struct SimTrainer {
     bool alive = false;
     bool hung = false;
     std::uint64_t life = 0;
+    std::uint32_t salt = 0;  ///< of a trainer that, restarted, does not compute the same to the bit
     bool loaded = false;
     Values delta;
     node::TrainedSoFar counters;
@@ -40,7 +41,7 @@ struct SimTrainer {
             Segment& next = queue.front();
             const std::uint64_t position = next.from++;
             take(next.lease, position);
-            for (std::uint32_t p = 0; p < delta.size(); ++p) delta[p] += gradient(position, p, theta[p]);
+            for (std::uint32_t p = 0; p < delta.size(); ++p) delta[p] += gradient(position, p, theta[p] + salt);
             if (next.from == next.to) queue.pop_front();
             ++counters.sequences;
             counters.tokens += sequence_tokens;

@@ -51,6 +51,7 @@ void Simulation::draw_settings(const Overrides& overrides) {
     m.elements = std::uint64_t{settings.pieces} * 4096 - static_cast<std::uint64_t>(rng.in(0, 100));
     m.piece_elements = piece_elements_for(m.elements);
     m.tensors = {{"w", {m.elements}, 0, m.elements, 0x1p-30F}};
+    m.data_manifest = sha256(ByteSpan{});
     m.codec = rng.chance(0.3) ? CodecId::a8 : CodecId::f32;
     m.disk_quota_bytes = rng.chance(0.3) ? 0 : m.elements * 4 * static_cast<std::uint64_t>(rng.in(8, 60));
     m.sequences = 200;
@@ -64,6 +65,7 @@ void Simulation::draw_settings(const Overrides& overrides) {
     m.max_carry = 1;
     m.snapshot_every = static_cast<std::uint32_t>(rng.in(2, 6));
     m.evaluate_every = rng.chance(0.3) ? 2 : 0;
+    settings.exact_trainer = rng.chance(0.5);
 
     auto& c = settings.coordinator;
     c.heartbeat = Millis(1000);
@@ -181,14 +183,13 @@ std::uint32_t Simulation::copies_due(Step step) const {
 }
 
 void Simulation::check_copies() const {
-    const MemoryJournal& journal = coordinator->journal;
     auto dead_state = [this](Step state) { return checker->dead_state(state); };
-    for (Step step{0}; step < journal.head(); step = step.next()) {
+    for (Step step{0}; step < checker->decided(); step = step.next()) {
         if (checker->dead(step)) continue;
-        const skerry::coordinator::DecisionRow& row = journal.decision(step);
+        const Decided& what = checker->decided(step);
         std::uint32_t copies = 0;
         for (const auto& peer : nodes)
-            if (peer->facts().covers(step, row.plan_digest, row.kind == EntryKind::commit, dead_state)) ++copies;
+            if (peer->facts().covers(step, what.plan, what.kind == EntryKind::commit, dead_state)) ++copies;
         require(copies >= copies_due(step), "I5",
                 "entry " + std::to_string(step.value) + " has " + std::to_string(copies) + " copies");
     }
@@ -243,13 +244,13 @@ void Simulation::final_checks() const {
     check_copies();
     for (const auto& peer : nodes) {
         if (peer->gone() || peer->view().head.value == 0) continue;
-        require(peer->view().h_head == coordinator->journal.decision(Step{peer->view().head.value - 1}).h_after,
+        require(peer->view().h_head == checker->decided(Step{peer->view().head.value - 1}).h_after,
                 "I10", peer->name() + " has another chain");
     }
 }
 
 std::string Simulation::describe() const {
-    std::string out;
+    std::string out = coordinator->describe_drill();
     if (coordinator->up()) {
         const auto s = coordinator->status();
         out += "coordinator: head " + std::to_string(s.head.value) + ", " + s.phase + ", attempt " +

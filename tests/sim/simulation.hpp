@@ -15,6 +15,7 @@ struct Settings {
     std::uint32_t pieces = 4;
     std::uint32_t late_nodes = 0;  ///< of them, who join later
     bool stops = true;             ///< the target may be reached
+    bool exact_trainer = true;     ///< restarted, it computes the same to the bit
     Millis fault_time{30'000};
     Manifest manifest;
     coordinator::CoreConfig coordinator;
@@ -65,6 +66,7 @@ class Simulation {
     void lose_disk(std::uint32_t node);
     /// A run survives what r - 1 disks lose; here it is one disk at most, however often.
     bool may_damage(std::uint32_t node);
+    bool damaged() const { return !lost_disks_.empty(); }
     /// Entries that were decided while that disk's copies counted have one fewer.
     enum class Damage : std::uint8_t { lost, rot };
     void note_damage(const NodeId& id, Damage what);

@@ -37,7 +37,7 @@ struct ChangeTest : testing::Test {
         const Plan p = rig.plan();
         const Digest digest = rig.image().plan->digest;
         const Digest roots[] = {Digest{}};
-        const Digest h = chain_next(node.report.h_head, p.step, p.kind, digest, roots, tokens_after);
+        const Digest h = chain_next(rig.status().h_head, p.step, p.kind, digest, roots, tokens_after);
         node.report.prepared = PreparedState{digest, {}, durable, vote_signature(node.key, h)};
         rig.report(node);
     }
@@ -61,6 +61,28 @@ TEST_F(ChangeTest, ARollbackIsPlannedVotedAndDecidedLikeAStep) {
     EXPECT_EQ(rig.status().tokens_committed, tokens[1]);
     EXPECT_TRUE(last().roots[0].is_zero());
     EXPECT_EQ(rig.status().rolled_back, std::pair(Step{1}, Step{4}));
+}
+
+TEST_F(ChangeTest, NodesThatAreJoiningAgainCanVoteForARollback) {
+    commit(4);
+    const auto records = *rig.journal->decisions(Step{0}, 1000);
+    for (FakeNode* node : {&a, &b}) rig.drop(*node);
+    rig.pass(Millis(125'000));
+    // Both come back with less than the run's head: they hold step 1 and go on joining.
+    for (FakeNode* node : {&a, &b}) {
+        node->report.head = node->report.log_synced_to = Step{1};
+        node->report.h_head = parse_decision(records[0].decision.body)->h_after;
+        rig.hello(*node);
+        rig.report(*node);
+        ASSERT_EQ(rig.node_status(*node).state, NodeState::joining);
+    }
+    ASSERT_FALSE(back(1));
+    const Attempt attempt = rig.plan().attempt;
+    rig.pass(Millis(3000), {&a, &b});
+    EXPECT_EQ(rig.plan().attempt, attempt) << "superseded although its voters are here";
+    vote(a, tokens[1]);
+    vote(b, tokens[1]);
+    EXPECT_EQ(rig.status().head, Step{5});
 }
 
 TEST_F(ChangeTest, ItSupersedesAnOpenPlanAndItsLeasesStay) {

@@ -50,6 +50,28 @@ TEST_F(SessionGateTest, NothingIsSaidInATermBeforeItIsOnDisk) {
     EXPECT_TRUE(may_speak());
 }
 
+// The session broke while the disk was still at it: the same question once more must not be answered from memory.
+TEST_F(SessionGateTest, ARebuildIsAnsweredOnceItsTermIsOnDisk) {
+    const RebuildAsk ask{Term{1004}, RebuildPart::facts, {}};
+    gate.on_rebuild(ask);
+    const auto first = bench.take<PersistSeen>();
+    ASSERT_EQ(first.size(), 1U);
+    EXPECT_EQ(first[0].term, Term{1004});
+    EXPECT_FALSE(gate.take_rebuild());
+    gate.down();
+    gate.up(Step{0}, {});
+    bench.context.out.clear();
+    gate.on_rebuild(ask);
+    const auto again = bench.take<PersistSeen>();
+    ASSERT_EQ(again.size(), 1U);
+    EXPECT_FALSE(gate.take_rebuild());
+    gate.on_done({again[0].op, {}, {}});
+    EXPECT_TRUE(gate.take_rebuild());
+    gate.on_rebuild(ask);
+    EXPECT_TRUE(bench.take<PersistSeen>().empty());
+    EXPECT_TRUE(gate.take_rebuild());
+}
+
 TEST_F(SessionGateTest, ACoordinatorOfALowerTermIsRefused) {
     EXPECT_EQ(gate.on_welcome(welcome(3)), SessionGate::Greeting::refused);
     EXPECT_EQ(bench.take<Redial>().size(), 1U);

@@ -1,0 +1,115 @@
+// The operator's rebuild drill: the coordinator's disk is lost, a new one is made of what the nodes hold.
+
+#include <algorithm>
+
+#include "tests/sim/faults.hpp"
+#include "tests/sim/simulation.hpp"
+
+namespace skerry::sim {
+
+using namespace coordinator;
+
+void SimCoordinator::lose(bool beside) {
+    if (drill_) return;
+    beside = beside && up();
+    const std::uint64_t old = current_;
+    if (beside) {
+        world_.say("coordinator", "is out of reach; another is made of what the nodes hold");
+        current_ = 0;
+        doom_.reset();
+        was_ = CoordinatorState::down;
+    } else {
+        crash();
+        end_old();
+        world_.say("coordinator", "has lost its disk");
+    }
+    // One machine beside the newest is enough.
+    std::erase_if(processes_, [&](const auto& item) {
+        const bool ends = item.first != old;
+        if (ends) sim_.network->coordinator_died(item.first);
+        return ends;
+    });
+    old_.reset();
+    drill_.emplace(Drill{++started_, RebuildDesk(sim_.manifest().name, {}, signing()), 0});
+    sim_.network->reset_sessions();
+}
+
+/// The drill's process: it says what the desk wants said, and looks at who has answered.
+void SimCoordinator::take(Event event) {
+    Actions actions;
+    if (const auto* hello = std::get_if<HelloReceived>(&event)) actions = drill_->desk.hello(*hello);
+    if (const auto* message = std::get_if<MessageReceived>(&event)) actions = drill_->desk.message(*message);
+    if (const auto* closed = std::get_if<SessionClosed>(&event)) actions = drill_->desk.closed(closed->session);
+    for (Action& action : actions) {
+        world_.mix(0x5000 + action.index());
+        if (auto* send = std::get_if<Send>(&action)) sim_.network->coordinator_says(send->session, std::move(send->message));
+        if (auto* close = std::get_if<Close>(&action)) sim_.network->coordinator_closes(close->session);
+    }
+    look();
+}
+
+void SimCoordinator::look() {
+    const RebuildStatus status = drill_->desk.status();
+    require(status.fork.empty(), "I9", "the drill sees " + status.fork);
+    if (may_finish(status, false)) return finish();
+    if (!may_finish(status, true) || status.answered == drill_->answered) return;
+    // Some are down: the operator waits for a while, then goes on without them.
+    drill_->answered = status.answered;
+    world_.after(world_.rng.ms(500, 8000), [this, process = drill_->process] {
+        if (drill_ && drill_->process == process && may_finish(drill_->desk.status(), true)) finish();
+    });
+}
+
+/// The operator knows the machines of the run: each is on the list, and none that may come back is left out after disks
+/// were damaged, since then it may be the only one that knows a step.
+bool SimCoordinator::may_finish(const RebuildStatus& status, bool patient) const {
+    if (!status.enough()) return false;
+    for (const auto& node : sim_.nodes) {
+        const auto row = journal.nodes().find(node->id());
+        const bool out = row == journal.nodes().end() || row->second.state == NodeState::left ||
+                         row->second.state == NodeState::revoked || node->gone();
+        if (out) continue;
+        const auto at = std::find_if(status.nodes.begin(), status.nodes.end(),
+                                     [&](const RebuildNode& listed) { return listed.node == node->id(); });
+        if (at == status.nodes.end()) return false;
+        if (!at->answered && (!patient || sim_.damaged())) return false;
+    }
+    return true;
+}
+
+void SimCoordinator::finish() {
+    std::set<NodeId> all;
+    for (const RebuildNode& node : drill_->desk.status().nodes) all.insert(node.node);
+    auto rebuilt = drill_->desk.finish(all, false);
+    require(rebuilt.has_value(), "I9", rebuilt ? "" : "the drill fails: " + rebuilt.error().detail);
+    world_.say("coordinator", "is rebuilt at step " + std::to_string(rebuilt->head.value) +
+                                  (rebuilt->adopted ? ", a prepared entry is decided next" : ""));
+    const auto tokens = journal.load().tokens;
+    if (old_runs()) {
+        old_.emplace(OldMachine{machine_, journal, std::move(database_)});
+        old_->database->follow(old_->journal);
+    }
+    ++machine_;
+    journal = MemoryJournal(rebuilt->run);
+    database_ = std::make_unique<SimDatabase>(sim_.world.seed + machine_, rebuilt->run, journal);
+    write(rebuilt->tx);
+    for (const TokenRow& token : tokens) write({rebuilt->tx.term, {op::PutToken{token}}});  // he makes new ones
+    sim_.checker->rebuilt(journal);
+    const std::uint64_t process = drill_->process;
+    drill_.reset();
+    sim_.network->coordinator_died(process);
+    start();
+}
+
+std::string SimCoordinator::describe_drill() const {
+    if (!drill_) return {};
+    const RebuildStatus status = drill_->desk.status();
+    std::string out = "coordinator: being rebuilt, head " + std::to_string(status.head.value) + (status.whole ? "" : ", not whole") +
+                      ", " + std::to_string(status.answered) + " of " + std::to_string(status.members) + " answered, " +
+                      std::to_string(status.needed) + " needed\n";
+    for (const RebuildNode& node : status.nodes)
+        out += "  " + node.name + (node.member ? "" : " no member") + (node.answered ? " knows " + std::to_string(node.known.value) : " silent") + "\n";
+    return out;
+}
+
+}  // namespace skerry::sim
