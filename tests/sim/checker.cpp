@@ -57,6 +57,7 @@ void Checker::on_decision(const coordinator::DecisionRow& row, const Bytes& plan
             "step " + std::to_string(row.step.value) + " is decided again, otherwise");
     if (!again) decided_.push_back({row.kind, row.plan_digest, decision->roots.front(), row.h_after});
     before_ = {credited_, credits_};
+    forgotten_.reset();
     if (decision->kind != EntryKind::commit) return on_change(*decision);
     if (!again) check_entry(row.step, *plan, decision->roots.front());
     for (const Credit& c : decision->credits)
@@ -87,7 +88,10 @@ void Checker::rebuilt(const MemoryJournal& journal) {
                            journal.plan()->digest == decided(journal.head()).plan;
         require(journal.head().next() == decided() && found, "I9",
                 "the rebuild forgets step " + std::to_string(journal.head().value) + ", which was decided");
+        if (!forgotten_) forgotten_ = {credited_, credits_};
         std::tie(credited_, credits_) = before_;
+    } else if (forgotten_) {
+        std::tie(credited_, credits_) = *std::exchange(forgotten_, std::nullopt);
     }
     first_lease_ = journal.meta().next_lease;
     check_ledger(journal);

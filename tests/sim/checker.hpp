@@ -84,7 +84,9 @@ class Checker {
     std::vector<Decided> decided_;
     LeaseId first_lease_;
     /// Credits before the newest decision: a rebuild may find it not recorded.
-    std::pair<std::map<std::uint64_t, std::uint64_t>, std::map<Step, std::vector<Segment>>> before_;
+    using Credits = std::pair<std::map<std::uint64_t, std::uint64_t>, std::map<Step, std::vector<Segment>>>;
+    Credits before_;
+    std::optional<Credits> forgotten_;  ///< with that decision, while a rebuilt coordinator does not know it
 };
 
 std::string to_text(const std::vector<Segment>& segments);

@@ -131,6 +131,7 @@ void SimCoordinator::feed(std::uint64_t number, Event event) {
                      [this, number, e = std::move(event)]() mutable { feed(number, std::move(e)); });
         return;
     }
+    if (const auto* hello = std::get_if<HelloReceived>(&event); hello && number == current_) look_again(hello->hello.head);
     for (Action& action : process->core->step(world_.now, event)) process->queue.push_back(std::move(action));
     drain(number);
     process = find(number);

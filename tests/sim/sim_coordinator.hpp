@@ -109,6 +109,7 @@ class SimCoordinator {
     void look();
     bool may_finish(const coordinator::RebuildStatus& status, bool patient) const;
     void finish();
+    void look_again(Step known);
 
     Simulation& sim_;
     Corner world_;
@@ -116,6 +117,7 @@ class SimCoordinator {
     std::uint64_t machine_ = 0;  ///< that has it; a rebuilt coordinator runs on another one
     std::optional<OldMachine> old_;
     std::optional<Drill> drill_;
+    std::uint64_t doubted_ = 0;  ///< machine whose rebuild may have left out a node that is needed
     std::map<std::uint64_t, std::unique_ptr<Process>> processes_;
     std::uint64_t current_ = 0;
     std::uint64_t started_ = 0;

@@ -101,6 +101,17 @@ void SimCoordinator::finish() {
     start();
 }
 
+/// A node knows the step decided that the rebuilt coordinator wants to decide first. If that does not end, its copy is
+/// needed: the drill is done again, with that node there.
+void SimCoordinator::look_again(Step known) {
+    if (known <= journal.head() || !journal.plan() || !journal.plan()->must_end_decided || doubted_ == machine_) return;
+    doubted_ = machine_;
+    world_.after(Millis(30'000), [this, machine = machine_, head = journal.head()] {
+        if (machine_ == machine && journal.head() == head && !drill_) lose(false);
+        if (doubted_ == machine) doubted_ = 0;
+    });
+}
+
 std::string SimCoordinator::describe_drill() const {
     if (!drill_) return {};
     const RebuildStatus status = drill_->desk.status();
