@@ -72,7 +72,7 @@ MUTANTS = {
         COORDINATOR + "context.cpp",
         "if (!pinned(id)) ledger.release(id, ops);",
         "ledger.release(id, ops);")]),
-    "6": ("holder and from = done are not tested in plan and decision", "I6", [
+    "6": ("holder and from = done are not tested in plan and decision", "I6 I7", [
         (COORDINATOR + "leases.cpp",
          "    return lease && lease->holder == holder && segment.from == lease->done && segment.from < segment.to &&\n"
          "           segment.to <= lease->hi;",
