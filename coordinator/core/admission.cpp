@@ -209,7 +209,8 @@ void Admission::attach(Node& node, const HelloReceived& event) {
     const Hello& hello = event.hello;
     NodeRow& row = node.row;
     const bool moved = row.addresses != hello.addresses;
-    if (moved || row.curve != hello.curve || row.name != hello.node_name || row.site != hello.site) {
+    if (moved || row.key != event.key || row.curve != hello.curve || row.name != hello.node_name || row.site != hello.site) {
+        row.key = event.key;  // known already, but for a member of a plan that nodes of a lost coordinator held
         row.addresses = hello.addresses;
         row.curve = hello.curve;
         row.name = hello.node_name;

@@ -34,13 +34,14 @@ std::optional<DecisionRow> to_row(SignedDecision record) {
                        decision->plan_digest, decision->tokens_after, decision->h_after, std::move(record)};
 }
 
-/// Nodes that hold what the plan is about: of a rollback the state, durably; of a CONFIG the chain's head.
+/// Nodes that hold what the plan is about: of a rollback the state, durably; of a CONFIG the chain's head, or all but
+/// the last entry: right after a decision everybody is applying it.
 std::vector<NodeId> StepMachine::voters_for(EntryKind kind, Step to) const {
     std::vector<NodeId> out;
     for (const auto& [id, node] : c_.nodes) {
         const bool member = node.current() || node.row.state == NodeState::joining;
         if (!member || c_.silent(node) || !node.report || node.row.diverged > 0 || node.reload) continue;
-        if (is_rollback(kind) ? holds(*node.report, to) : node.report->head == c_.head) out.push_back(id);
+        if (is_rollback(kind) ? holds(*node.report, to) : node.report->head.next() >= c_.head) out.push_back(id);
     }
     return out;
 }

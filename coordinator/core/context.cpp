@@ -76,6 +76,7 @@ Context::Context(Image image, CoreConfig config_in, Signing signing_in)
         open->row = std::move(*image.plan);
         open->plan = std::move(*plan);
         open->resumed = true;
+        step_members.insert(open->plan.members.begin(), open->plan.members.end());
     }
     planned_participants = static_cast<std::uint32_t>(std::max<std::size_t>(1, current_count()));
 }
@@ -203,7 +204,9 @@ void Context::restore_roster() {
     Roster body{manifest.run, meta.epoch, {}};
     for (const auto& [id, node] : nodes) {
         const NodeRow& row = node.row;
-        if (row.state != NodeState::joining && row.state != NodeState::current) continue;
+        // Somebody may hold what it signed in this step when we are lost, and others then have to check that.
+        const bool signed_here = row.state == NodeState::away && step_members.contains(id) && !row.key.is_zero();
+        if (row.state != NodeState::joining && row.state != NodeState::current && !signed_here) continue;
         body.nodes.push_back({id, row.key, row.state, row.curve, row.incarnation, row.addresses, row.reachable,
                               row.name, row.site});
     }

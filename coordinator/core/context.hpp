@@ -95,6 +95,7 @@ struct Context {
     std::map<Step, std::map<NodeId, Digest>> digests;
     std::optional<OpenPlan> open;
     Attempt last_attempt;
+    std::set<NodeId> step_members;  ///< of this step's plans, those before the last start left out
 
     // Volatile.
     Mono now{};

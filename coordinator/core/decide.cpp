@@ -91,6 +91,8 @@ void StepMachine::decide(const Digest& root, const Votes& votes) {
     c_.h_head = decision.h_after;
     c_.tokens_committed = decision.tokens_after;
     c_.last_attempt = {};
+    for (const NodeId& id : std::exchange(c_.step_members, {}))
+        c_.roster_changed = c_.roster_changed || c_.nodes.at(id).row.state == NodeState::away;
     c_.note(false, "decided", {{"step", std::to_string(row.step.value)}, {"root", root.short_hex()},
                                {"tokens", std::to_string(row.tokens_after)},
                                {"voters", std::to_string(votes.voters.size())}});

@@ -11,7 +11,6 @@
 namespace skerry::coordinator {
 
 namespace {
-constexpr std::uint64_t kTermStep = 1000;
 }  // namespace
 
 // ------------------------------------------------------------------------------------------ what comes in
@@ -48,7 +47,7 @@ Actions RebuildDesk::hello(const HelloReceived& event) {
     if (asked_ && !sessions_.contains(asked_->first)) asked_.reset();
     if (event.hello.seen_term > term_ || term_.value == 0) {
         // Whoever answered before has stored a lower one: it is asked again.
-        term_ = Term{event.hello.seen_term.value + kTermStep};
+        term_ = Term{event.hello.seen_term.value + kRebuildTermStep};
         for (auto& [id, each] : holders_) {
             each.facts.reset();
             if (each.session) ask(each, RebuildPart::facts, {}, out);

@@ -110,13 +110,14 @@ Rebuilt RebuildRows::finish(bool loss_accepted) {
         if (better) adopted_ = each;
     }
     if (adopted_) {
-        for (const Participant& p : adopted_->first.participants) {
-            auto [at, fresh] = nodes_.try_emplace(p.node);
+        for (const NodeId& id : adopted_->first.members) {
+            auto [at, fresh] = nodes_.try_emplace(id);
             if (!fresh) continue;
-            at->second.node = p.node;  // its key comes with its next Hello
-            at->second.incarnation = p.incarnation;
+            at->second.node = id;  // its key comes with its next Hello
             at->second.state = NodeState::away;
         }
+        for (const Participant& p : adopted_->first.participants)
+            nodes_[p.node].incarnation = std::max(nodes_[p.node].incarnation, p.incarnation);
     }
     Rebuilt out;
     out.run = run_;

@@ -221,6 +221,7 @@ void StepMachine::open_plan(Plan plan) {
                             {"members", std::to_string(plan.members.size())},
                             {"digest", open.row.digest.short_hex()}});
     open.plan = std::move(plan);
+    c_.step_members.insert(open.plan.members.begin(), open.plan.members.end());
     c_.ops.push_back(op::PutPlan{open.row});
     c_.open = std::move(open);
     c_.all_dirty = true;
@@ -234,9 +235,11 @@ void StepMachine::report(const Node& node, const Report& report) {
     if (!c_.open || !(c_.open->is_member(id) || c_.open->row.must_end_decided)) return;
     OpenPlan& open = *c_.open;
     if (report.ready && report.ready->step == c_.head) {
-        // It froze another one since: it cannot give what the plan binds.
+        // It froze another one since: it cannot give what the plan binds. Having nothing to add says nothing of that: a
+        // process that just started has no delta, but the contribution of the one before it.
         const Participant* p = open.participant(id);
-        if (p && p->contribution != report.ready->contribution) lose(*p);
+        const Digest& frozen = report.ready->contribution;
+        if (p && !frozen.is_zero() && p->contribution != frozen) lose(*p);
     }
     if (report.exchange && report.exchange->plan == open.row.digest) {
         const ExchangeState& x = *report.exchange;
@@ -321,7 +324,7 @@ void StepMachine::exchange() {
         if (const Node* node = c_.find(id); node && c_.silent(*node)) node_restarted(id);
     const Votes votes = count_votes();
     const std::string lost = lost_cause();
-    const bool fit = lost.empty() || lost == "lost";
+    const bool fit = open.row.must_end_decided || lost.empty() || lost == "lost";
     if (fit && may_commit(votes)) return decide(votes.durable.begin()->first, votes);
     if (!lost.empty()) return replace(lost == "lost" ? "a contribution is lost" : lost, true);
 

@@ -141,7 +141,8 @@ struct ReducePiece {
     PieceIndex piece;
 };
 /// All chunks of the plan are staged. Writes `prepared/<k>.<term>.<attempt>` durably, with plan body, leaves and
-/// owner signatures, and signs h_after. A lower plan's prepared file of the same step is replaced by it.
+/// owner signatures, and signs h_after. A lower plan's prepared file of the same step is replaced by it. A rollback may
+/// be voted for by who lacks entries below it: `records`, decisions that end at k-1, are on disk before the vote is.
 /// Done: PreparedAnswer (durable = false if the disk refused).
 struct WritePrepared {
     OpId op;
@@ -149,6 +150,7 @@ struct WritePrepared {
     Digest plan_digest;
     Digest root;
     Digest h_after;
+    std::vector<SignedDecision> records;
 };
 /// The decided entry becomes part of the log: from the prepared file (`prepared`: the core has compared its root with
 /// the decided one, so a rename is enough) or from complete staging. Entry and decision record durable. Removes prepared files of the step that have another plan. Done: nothing;

@@ -28,6 +28,7 @@ void Exchange::follow(std::shared_ptr<const Plan> plan, const Digest& digest, By
     step_ = plan->step;
     plan_ = std::move(plan);
     digest_ = digest;
+    lower_.erase(digest_);  // a rebuilt coordinator may go back to it
     // What it does not bind is not needed any more, and would fill the windows.
     asker_.forget_if([&](const Want& want) {
         return want.object.kind == ObjectKind::contribution && !binds(want.maker, want.object.id);
@@ -145,7 +146,7 @@ void Exchange::want_contribution(const Participant& participant, PieceIndex piec
     asker_.want(std::move(want));
 }
 
-/// Of the owner while the step is open; once it is decided whoever has the entry may give it.
+/// Of the owner while the step is open; once it is decided, or if the owner is myself, whoever has it may give it.
 void Exchange::want_result(PieceIndex piece) {
     if (results_[piece.value].have) return;
     const NodeId& owner = plan_->members[plan_->piece_owner[piece.value]];
@@ -153,7 +154,7 @@ void Exchange::want_result(PieceIndex piece) {
     want.object = {ObjectKind::result, plan_->step, digest_};
     want.piece = want.place = piece;
     want.purpose = ChunkPurpose::result;
-    if (!decided_) want.maker = owner;
+    if (!decided_ && owner != context_.self()) want.maker = owner;
     want.owner = roster_.key_of(owner);
     want.bytes = chunk_size(piece);
     asker_.want(std::move(want));
@@ -235,6 +236,9 @@ void Exchange::on_have(const NodeId& from, const Have& message) {
     if (!plan_ || message.object != ObjectRef{ObjectKind::result, plan_->step, digest_}) return;
     if (!member(from) || message.bitmap.size() > (results_.size() + 7) / 8) return;
     peers_have_[from] = message.bitmap;
+    // I reduced them in an earlier life. What they were made of may be lost since.
+    for (std::uint32_t p = 0; p < results_.size(); ++p)
+        if (results_[p].mine && !results_[p].reducing && bit(message.bitmap, PieceIndex{p})) want_result(PieceIndex{p});
 }
 
 void Exchange::on_gone(const NodeId& from, const Want& want) {

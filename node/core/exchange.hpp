@@ -21,8 +21,8 @@ class Exchange {
     using Rank = std::pair<Term, Attempt>;
     static Rank rank(const Plan& plan) { return {plan.term, plan.attempt}; }
 
-    /// Follows a plan of the open step that outranks the one followed (the caller has checked). Drops the results of
-    /// the lower plan, keeps contributions.
+    /// Follows another plan of the open step, whose turn it is (the caller has checked). Drops the results of the one
+    /// followed, keeps contributions.
     void follow(std::shared_ptr<const Plan> plan, const Digest& digest, Bytes body);
     /// A prepared entry found at the start: all results are there.
     void restore(const PreparedImage& image, std::shared_ptr<const Plan> plan, const Digest& digest);

@@ -177,7 +177,7 @@ struct NodeCore::Parts {
         if (context.orders.plan) context.orders.plan->body.clear();
         context.orders_at = context.now;
         context.heard_orders = true;
-        machine.on_orders(orders);
+        machine.on_orders(orders, gate.term());
     }
 
     void on_grant(const LeaseGrant& grant) {

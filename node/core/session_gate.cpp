@@ -6,19 +6,18 @@ namespace skerry::node {
 
 void SessionGate::begin(const NodeImage& image) {
     term_ = image.term;
-    on_disk_ = image.incarnation;
-    stored_ = true;
+    on_disk_ = {image.term, image.incarnation};
     if (context_.manifest) run_ = context_.manifest->run;
 }
 
 void SessionGate::up(Step head, const Digest& h_head) {
     state_ = State::hello;
     sent_ = received_ = 0;
-    seen_op_.reset();
+    greeting_.reset();
     rebuild_.reset();
     Hello hello;
     hello.incarnation_in_memory = incarnation_;
-    hello.incarnation_on_disk = on_disk_;
+    hello.incarnation_on_disk = on_disk_.incarnation;
     hello.seen_term = term_;
     hello.seen_epoch = roster_.epoch();
     hello.head = head;
@@ -30,7 +29,7 @@ void SessionGate::up(Step head, const Digest& h_head) {
 
 void SessionGate::down() {
     state_ = State::down;
-    seen_op_.reset();
+    greeting_.reset();
 }
 
 bool SessionGate::admits(const ControlMessage& message) {
@@ -51,7 +50,7 @@ bool SessionGate::admits(const ControlMessage& message) {
 }
 
 SessionGate::Greeting SessionGate::on_welcome(const Welcome& welcome) {
-    const bool older = welcome.term < term_ || welcome.incarnation < std::max(on_disk_, incarnation_);
+    const bool older = welcome.term < term_ || welcome.incarnation < last_incarnation();
     if (older || (!run_.bytes.empty() && run_ != RunId{} && welcome.run != run_)) {
         context_.note("the coordinator is of an older term, or of another run", true);
         context_.emit(Redial{"older term or another run"});
@@ -59,47 +58,41 @@ SessionGate::Greeting SessionGate::on_welcome(const Welcome& welcome) {
         return Greeting::refused;
     }
     run_ = welcome.run;
-    const bool same = stored_ && welcome.term == term_ && welcome.incarnation == on_disk_ && welcome.ticket.empty();
+    const bool same = on_disk_ == Seen{welcome.term, welcome.incarnation} && welcome.ticket.empty();
     term_ = welcome.term;
-    incarnation_ = on_disk_ = welcome.incarnation;
+    incarnation_ = welcome.incarnation;
     const bool newer = roster_.adopt(welcome.roster);
     state_ = State::persisting;
     if (same && !newer) state_ = State::open;
-    else {
-        stored_ = false;
-        persist(seen_op_, welcome.ticket);
-    }
+    else persist(greeting_, welcome.ticket);
     return welcome.disk_is_behind ? Greeting::disk_is_behind : Greeting::accepted;
 }
 
 void SessionGate::on_rebuild(const RebuildAsk& ask) {
     state_ = State::rebuilding;
     rebuild_ = ask;
-    if (ask.term == term_ && stored_) return;
     term_ = ask.term;
-    stored_ = false;
-    seen_op_ = context_.new_op();
-    context_.emit(PersistSeen{*seen_op_, term_, roster_.epoch(), last_incarnation(), roster_.body(), {}});
+    if (on_disk_.term == term_) return;
+    persist(greeting_, {});
 }
 
 std::optional<RebuildAsk> SessionGate::take_rebuild() {
-    if (state_ != State::rebuilding || seen_op_) return std::nullopt;
+    if (state_ != State::rebuilding || greeting_) return std::nullopt;
     return std::exchange(rebuild_, std::nullopt);
 }
 
-void SessionGate::roster_changed() { persist(later_op_, {}); }
+void SessionGate::roster_changed() { persist(later_, {}); }
 
-void SessionGate::persist(std::optional<OpId>& op, const Bytes& ticket) {
-    op = context_.new_op();
-    context_.emit(PersistSeen{*op, term_, roster_.epoch(), incarnation_, roster_.body(), ticket});
+void SessionGate::persist(std::optional<Write>& write, const Bytes& ticket) {
+    write = Write{context_.new_op(), {term_, last_incarnation()}};
+    context_.emit(PersistSeen{write->op, term_, roster_.epoch(), write->seen.incarnation, roster_.body(), ticket});
 }
 
 bool SessionGate::on_done(const Done& done) {
-    if (done.op == later_op_) {
-        later_op_.reset();
-        return false;
-    }
-    seen_op_.reset();
+    const bool waited_for = greeting_ && greeting_->op == done.op;
+    const Seen written = std::exchange(waited_for ? greeting_ : later_, std::nullopt)->seen;
+    if (!done.error) on_disk_ = written;
+    if (!waited_for) return false;
     if (state_ != State::persisting && state_ != State::rebuilding) return false;
     if (done.error) {
         // Not on disk, so nothing may be said in this term.
@@ -107,7 +100,6 @@ bool SessionGate::on_done(const Done& done) {
         state_ = State::down;
         return false;
     }
-    stored_ = true;
     if (state_ == State::rebuilding) return false;
     state_ = State::open;
     return true;

@@ -26,7 +26,7 @@ class SessionGate {
     std::optional<RebuildAsk> take_rebuild();
     /// A roster newer than the stored one came with Orders: store it (nothing waits for that).
     void roster_changed();
-    bool owns(OpId op) const { return op == seen_op_ || op == later_op_; }
+    bool owns(OpId op) const { return (greeting_ && greeting_->op == op) || (later_ && later_->op == op); }
     /// Whether the session opened with this completion.
     bool on_done(const Done& done);
 
@@ -36,7 +36,7 @@ class SessionGate {
     Term term() const { return term_; }
     Incarnation incarnation() const { return incarnation_; }
     /// The highest that this node was ever given.
-    Incarnation last_incarnation() const { return std::max(on_disk_, incarnation_); }
+    Incarnation last_incarnation() const { return std::max(on_disk_.incarnation, incarnation_); }
     std::uint64_t dropped() const { return dropped_; }
 
     /// Completes the envelopes of what this event wants to send, and removes what may not leave now.
@@ -44,20 +44,28 @@ class SessionGate {
 
   private:
     enum class State : std::uint8_t { down, hello, persisting, open, rebuilding };
-    void persist(std::optional<OpId>& op, const Bytes& ticket);
+    struct Seen {
+        Term term;
+        Incarnation incarnation;
+        bool operator==(const Seen&) const = default;
+    };
+    struct Write {
+        OpId op;
+        Seen seen;
+    };
+    void persist(std::optional<Write>& write, const Bytes& ticket);
 
     Context& context_;
     RosterBook& roster_;
     State state_ = State::down;
     RunId run_;
     Term term_;
-    bool stored_ = false;      ///< that term, and what belongs to it: the last word of the disk, not only asked of it
-    Incarnation on_disk_;
     Incarnation incarnation_;  ///< in memory: 0 until the first Welcome of this process
+    Seen on_disk_;
     std::uint64_t sent_ = 0;
     std::uint64_t received_ = 0;
-    std::optional<OpId> seen_op_;
-    std::optional<OpId> later_op_;
+    std::optional<Write> greeting_;  ///< what may be said waits for it
+    std::optional<Write> later_;
     std::optional<RebuildAsk> rebuild_;
     std::uint64_t dropped_ = 0;
 };

@@ -118,6 +118,8 @@ void StateLog::load() {
     context_.emit(LoadState{op, best, initial});
 }
 
+std::vector<SignedDecision> StateLog::records_missing() const { return chain_.records(records_, chain_.known()); }
+
 void StateLog::append(Step step, bool prepared) {
     const OpId op = context_.new_op();
     append_ = {op, step};
@@ -164,9 +166,14 @@ void StateLog::write_snapshot() {
 void StateLog::prune(Step floor) {
     if (pruning_) return;
     // The newest snapshot at or below the floor stays, and every entry after it.
-    auto keep = snapshots_.upper_bound(floor);
+    auto keep = snapshots_.upper_bound(std::min(floor, chain_.known()));
     if (keep == snapshots_.begin()) return;
     --keep;
+    // One that a rollback undid is of no use.
+    while (chain_.dead_state(keep->first)) {
+        if (keep == snapshots_.begin()) return;
+        --keep;
+    }
     if (pruned_to_ == keep->first) return;
     Prune action;
     for (auto at = snapshots_.begin(); at != keep; ++at) action.snapshots.push_back(at->first);

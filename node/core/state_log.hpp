@@ -72,6 +72,10 @@ class StateLog {
         digests_.clear();
         applied_ = newest_start();
     }
+    /// The decisions that are known and not on disk.
+    std::vector<SignedDecision> records_missing() const;
+    /// Those below `step` are on disk.
+    void records_kept(Step step) { records_ = std::max(records_, step); }
     void append(Step step, bool prepared);
     void append_record(Step step);
     void apply(Step step, LocalDelta local, ResidualRule residual);

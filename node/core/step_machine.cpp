@@ -38,7 +38,8 @@ void StepMachine::begin(const NodeImage& image) {
     }
     for (const PreparedImage& found : image.prepared) {
         auto plan = parse_plan(found.plan_body);
-        if (!plan || found.step != open) continue;
+        // A vote for an entry was given at its step; one for a rollback may have been given from further behind.
+        if (!plan || found.step != (is_rollback(plan->kind) ? chain_.known() : open)) continue;
         const std::size_t pieces = plan->kind == EntryKind::commit ? context_.grid.count() : 0;
         const bool fits = found.leaves.size() == pieces && found.signatures.size() == found.leaves.size();
         if (!fits || (exchange_.following() && Exchange::rank(*plan) < Exchange::rank(exchange_.plan()))) continue;
@@ -79,7 +80,7 @@ Phase StepMachine::phase() const {
 
 // --------------------------------------------------------------------------------------- orders and plans
 
-void StepMachine::on_orders(const Orders& orders) {
+void StepMachine::on_orders(const Orders& orders, Term term) {
     for (const SignedDecision& record : orders.decisions) learn(record);
     const Step known = chain_.known();
     if (orders.head < known || (orders.head == known && orders.h_head != chain_.h(known))) {
@@ -91,7 +92,10 @@ void StepMachine::on_orders(const Orders& orders) {
     halted_ = false;
     leases_settled_ = false;
     if (orders.run_state == RunState::stopped) snapshot_asked_ = true;
-    if (orders.plan) take_plan(*orders.plan);
+    if (orders.plan) {
+        wanted_in_ = term;
+        take_plan(*orders.plan);
+    }
     for (const OrderRequest& request : orders.requests) {
         if (request.ask == Ask::write_snapshot) snapshot_asked_ = true;
         if (request.ask == Ask::state_digest && request.step == log_.applied())
@@ -150,13 +154,20 @@ void StepMachine::follow_wanted() {
     // A decided entry that is whole here is put into the log first.
     if (exchange_.following() && exchange_.plan().step < plan->step && exchange_.complete()) return;
     if (commits && plan->piece_owner.size() != context_.grid.count()) return;
-    if (exchange_.following() && exchange_.plan().step == plan->step &&
-        Exchange::rank(*plan) <= Exchange::rank(exchange_.plan()))
-        return;
+    if (exchange_.following() && exchange_.plan().step == plan->step && outranked(*plan)) return;
+    followed_in_ = wanted_in_;
     prepared_.reset();
     prepare_op_.reset();
     prepare_again_ = Mono::min();
     exchange_.follow(std::make_shared<const Plan>(std::move(*plan)), *wanted_plan_, body->second);
+}
+
+/// Whether the plan followed goes before this one of the same step. A coordinator that was rebuilt knows only the plans
+/// that somebody has prepared: what outranks them and is not prepared here, where it may count, is given up for them.
+bool StepMachine::outranked(const Plan& plan) const {
+    if (Exchange::rank(plan) > Exchange::rank(exchange_.plan())) return false;
+    const bool voted = exchange_.restored() || (prepared_ && prepared_->state.durable);
+    return voted || wanted_in_.value < followed_in_.value + kRebuildTermStep;
 }
 
 void StepMachine::prepare() {
@@ -172,7 +183,7 @@ void StepMachine::prepare() {
     const Digest h = chain_next(chain_.h(step), step, exchange_.plan().kind, prepare_plan_,
                                 std::span<const Digest>(&prepare_root_, 1), tokens);
     prepare_op_ = context_.new_op();
-    context_.emit(WritePrepared{*prepare_op_, step, prepare_plan_, prepare_root_, h});
+    context_.emit(WritePrepared{*prepare_op_, step, prepare_plan_, prepare_root_, h, log_.records_missing()});
 }
 
 /// A vote for an entry also says that the log below is durable here; one for a rollback, that the state that it goes
@@ -188,6 +199,7 @@ void StepMachine::on_prepared(const Done& done) {
     prepare_again_ = context_.now + kPrepareAgain;
     const auto* answer = std::get_if<PreparedAnswer>(&done.answer);
     if (done.error || answer == nullptr || !exchange_.follows(prepare_plan_)) return;
+    if (answer->durable) log_.records_kept(exchange_.plan().step);
     prepared_ = Voted{exchange_.plan().step, {prepare_plan_, prepare_root_, answer->durable, answer->signature}};
 }
 

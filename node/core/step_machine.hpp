@@ -28,7 +28,7 @@ class StepMachine {
     void drop_private_state();
 
     /// `context.orders` has been replaced; `orders` still has plan and decisions.
-    void on_orders(const Orders& orders);
+    void on_orders(const Orders& orders, Term term);
     void on_decisions(const Decisions& decisions);
     /// Ledger and plan are asked for again at once.
     void session_opened();
@@ -93,6 +93,7 @@ class StepMachine {
     // --- plans and votes
     void take_plan(const PlanRef& ref);
     void follow_wanted();
+    bool outranked(const Plan& plan) const;
     void prepare();
     bool can_vote() const;
     void on_prepared(const Done& done);
@@ -147,6 +148,8 @@ class StepMachine {
     TrainerSupervision& trainer_;
 
     std::optional<Digest> wanted_plan_;
+    Term wanted_in_;    ///< the term of the Orders that named it
+    Term followed_in_;  ///< and of those that named the plan followed
     std::map<Digest, Bytes> plan_bodies_;
     std::optional<Voted> prepared_;
     std::optional<OpId> prepare_op_;

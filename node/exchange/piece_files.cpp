@@ -261,6 +261,10 @@ Result<PreparedAnswer> PieceFiles::prepare(const WritePrepared& action) {
     answer.signature = signing_.vote(action.h_after);
     answer.durable = is_prepared(action.plan_digest, action.root);
     if (answer.durable) return answer;
+    if (auto known = append_records(action.step, action.records); !known) {
+        if (!is_disk_error(known.error().code)) return fail(known.error());
+        return answer;
+    }
     if (auto ballot = without_entry_.find(action.plan_digest); ballot != without_entry_.end()) {
         auto kept = store_->prepare_ballot(ballot->second);
         if (!kept && !is_disk_error(kept.error().code)) return fail(kept.error());
@@ -275,6 +279,19 @@ Result<PreparedAnswer> PieceFiles::prepare(const WritePrepared& action) {
         return fail(Errc::digest_mismatch, "the prepared entry has root " + made->root.short_hex());
     answer.durable = made.has_value();
     return answer;
+}
+
+/// `records` end below `step`.
+Result<void> PieceFiles::append_records(Step step, const std::vector<SignedDecision>& records) {
+    Step at{step.value - records.size()};
+    for (const SignedDecision& record : records) {
+        if (store_->decisions().next() <= at) {
+            auto appended = store_->append_decision(record);
+            if (!appended) return appended;
+        }
+        at = at.next();
+    }
+    return {};
 }
 
 Result<void> PieceFiles::append(const AppendEntry& action) {
@@ -309,14 +326,8 @@ Result<StateAnswer> PieceFiles::adopt_snapshot(const AdoptSnapshot& action) {
     auto fetch = fetches_.find(action.step);
     if (fetch == fetches_.end() || !fetch->second->complete())
         return fail(Errc::digest_mismatch, "snapshot " + std::to_string(action.step.value) + " is not complete");
-    Step at{action.step.value - action.records.size()};
-    for (const SignedDecision& record : action.records) {
-        if (store_->decisions().next() <= at) {
-            auto appended = store_->append_decision(record);
-            if (!appended) return fail(appended.error());
-        }
-        at = at.next();
-    }
+    auto known = append_records(action.step, action.records);
+    if (!known) return fail(known.error());
     auto info = store_->adopt_snapshot(*fetch->second);
     fetches_.erase(fetch);
     if (!info) return fail(info.error());

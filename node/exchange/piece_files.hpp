@@ -63,6 +63,7 @@ class PieceFiles {
   private:
     std::shared_ptr<StagedEntry> staged(const Digest& plan_digest);
     bool is_prepared(const Digest& plan_digest, const Digest& root) const;
+    Result<void> append_records(Step step, const std::vector<SignedDecision>& records);
     ChunkAnswer take_contribution(const VerifyChunk& what, const Data& envelope, ByteSpan chunk);
     ChunkAnswer take_result(const VerifyChunk& what, const Data& envelope, ByteSpan chunk);
     ChunkAnswer take_leaf_list(const VerifyChunk& what, ByteSpan block);

@@ -8,6 +8,9 @@
 
 namespace skerry {
 
+/// A rebuilt coordinator begins so far above the highest term that any node has seen.
+inline constexpr std::uint64_t kRebuildTermStep = 1000;
+
 /// h_0 = H("skerry/chain/0", manifest digest).
 Digest chain_start(const Digest& manifest_digest);
 

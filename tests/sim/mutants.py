@@ -39,8 +39,8 @@ MUTANTS = {
     if (!c.ops.empty()) actions.push_back(Persist{{c.term, std::move(c.ops)}});""")]),
     "2": ("a node votes durable without waiting for its disk", "I4 I5", [(
         NODE + "step_machine.cpp",
-        "    context_.emit(WritePrepared{*prepare_op_, step, prepare_plan_, prepare_root_, h});",
-        """    context_.emit(WritePrepared{*prepare_op_, step, prepare_plan_, prepare_root_, h});
+        "    context_.emit(WritePrepared{*prepare_op_, step, prepare_plan_, prepare_root_, h, log_.records_missing()});",
+        """    context_.emit(WritePrepared{*prepare_op_, step, prepare_plan_, prepare_root_, h, log_.records_missing()});
     prepared_ = Voted{step, {prepare_plan_, prepare_root_, true, {}}};""")]),
     "3": ("votes of an earlier attempt are counted", "I7 I5", [
         (COORDINATOR + "step_machine.cpp",

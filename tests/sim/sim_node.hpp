@@ -227,6 +227,7 @@ class SimNode {
     std::optional<Step> residual_;  ///< its tag
     std::optional<std::pair<Step, Digest>> encoded_;  ///< by this process
     std::optional<std::tuple<Step, Term, Attempt>> followed_;
+    Term followed_in_;
 };
 
 }  // namespace skerry::sim

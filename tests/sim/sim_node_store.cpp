@@ -5,6 +5,7 @@
 #include "node/log/base_state.hpp"
 #include "node/log/progress_files.hpp"
 #include "node/log/store_work.hpp"
+#include "protocol/rules/chain.hpp"
 #include "protocol/wire/canonical.hpp"
 #include "tests/sim/simulation.hpp"
 
@@ -80,8 +81,10 @@ void SimNode::advance_residual(Step step) {
 
 void SimNode::on(const FollowPlan& a) {
     const std::tuple rank{a.plan->step, a.plan->term, a.plan->attempt};
-    require(!followed_ || *followed_ <= rank, "I13", name() + " goes back to a lower plan");
+    const bool successor = seen_.term.value >= followed_in_.value + kRebuildTermStep;
+    require(!followed_ || *followed_ <= rank || successor, "I13", name() + " goes back to a lower plan");
     followed_ = rank;
+    followed_in_ = seen_.term;
     if (world_.trace) {
         std::string text = "plan " + a.digest.short_hex() + " of step " + std::to_string(a.plan->step.value) + " attempt " +
                            std::to_string(a.plan->attempt.value) + " binds";

@@ -95,6 +95,27 @@ TEST_F(MembershipTest, LeasesPinnedByThePlanOutliveTheirHoldersAbsence) {
     EXPECT_EQ(rig.status().tokens_committed, 300U) << "its bytes are in the entry: it is credited";
 }
 
+TEST_F(MembershipTest, WhoSignedInThisStepStaysInTheRosterUntilItIsOver) {
+    auto in_roster = [&](const FakeNode& node) {
+        rig.hello(a);
+        rig.report(a);
+        const Bytes& body = a.welcome->roster.body;
+        return std::search(body.begin(), body.end(), node.key.bytes.begin(), node.key.bytes.end()) != body.end();
+    };
+    FakeNode& d = rig.join("d");
+    for (FakeNode* node : {&a, &b, &c}) rig.ready(*node, node->key.bytes[0]);
+    rig.ready_idle(d);
+    ASSERT_TRUE(rig.has_plan());
+    rig.drop(c);
+    rig.pass(Millis(125'000), {&a, &b, &d});
+    ASSERT_EQ(rig.node_status(c).state, NodeState::away);
+    EXPECT_TRUE(in_roster(c)) << "it may have given results of the plan that was superseded";
+    ASSERT_TRUE(rig.has_plan());
+    for (FakeNode* node : {&a, &b, &d}) rig.vote(*node, 9);
+    ASSERT_EQ(rig.status().head, Step{1});
+    EXPECT_FALSE(in_roster(c));
+}
+
 TEST_F(MembershipTest, ALeaverGoesAfterTheNextDecisionAndReturnsItsLeases) {
     step(1);
     rig.send(c, Leaving{LeaveWhen::after_step});

@@ -59,6 +59,45 @@ TEST_F(RestartTest, TheOpenPlanIsDecidedInTheNewTermWithoutANewAttempt) {
     EXPECT_EQ(journal().all_decisions()[0].term, Term{1});
 }
 
+TEST_F(RestartTest, ANodeThatStartedAnewAndHasNothingToAddYetKeepsItsContribution) {
+    rig.ready(a, 1);
+    rig.ready(b, 2);
+    const auto plan = rig.image().plan->digest;
+    rig.restart();
+    for (FakeNode* node : {&a, &b}) {
+        node->in_memory = {};  // another process of it
+        node->report.ready.reset();
+        rig.hello(*node);
+    }
+    a.report.ready.emplace().step = Step{0};
+    rig.report(a);
+    rig.report(b);
+    ASSERT_TRUE(rig.has_plan());
+    EXPECT_EQ(rig.image().plan->digest, plan) << "its file is on its disk";
+    rig.vote(a, 9);
+    rig.vote(b, 9);
+    EXPECT_EQ(rig.status().tokens_committed, 200U);
+}
+
+TEST_F(RestartTest, APlanFoundByARebuildIsDecidedWhateverBecameOfItsMembers) {
+    rig.ready(a, 1);
+    rig.ready(b, 2);
+    co::Image found = rig.image();
+    found.plan->must_end_decided = true;
+    rig.core = std::make_unique<co::CoordinatorCore>(std::move(found), rig.config, cheap_signing());
+    rig.sessions.clear();
+    rig.feed(co::Started{});
+    FakeNode& c = rig.join("c");
+    rig.hello(a);
+    rig.report(a);
+    EXPECT_FALSE(rig.admin(co::admin::RevokeNode{b.id, "its machine is gone"}));
+    rig.vote(a, 9);
+    EXPECT_EQ(rig.status().head, Step{0}) << "one copy";
+    c.report = a.report;
+    rig.vote(c, 9);  // it has copied the entry
+    EXPECT_EQ(rig.status().head, Step{1});
+}
+
 TEST_F(RestartTest, VotesAreRepeatedToTheNewProcess) {
     rig.ready(a, 1);
     rig.ready(b, 2);

@@ -94,5 +94,42 @@ TEST_F(SessionGateTest, MessagesOfAnotherTermOrOldOnesAreDropped) {
     EXPECT_EQ(gate.dropped(), 2U);
 }
 
+TEST_F(SessionGateTest, ARebuildIsAnsweredOnceItsTermIsOnDiskAndNotBefore) {
+    RebuildAsk ask;
+    ask.term = Term{1004};
+    gate.on_rebuild(ask);
+    EXPECT_FALSE(gate.take_rebuild());
+    const auto lost = bench.take<PersistSeen>();
+    ASSERT_EQ(lost.size(), 1U);
+    // The session breaks before the disk has answered; the same question comes again.
+    gate.down();
+    gate.up(Step{0}, {});
+    bench.context.out.clear();
+    gate.on_rebuild(ask);
+    EXPECT_FALSE(gate.take_rebuild());
+    const auto stored = bench.take<PersistSeen>();
+    ASSERT_EQ(stored.size(), 1U) << "nobody knows whether the first one was written";
+    EXPECT_EQ(stored[0].term, Term{1004});
+    EXPECT_EQ(stored[0].incarnation, Incarnation{2});
+    EXPECT_FALSE(gate.on_done({stored[0].op, {}, {}}));
+    EXPECT_TRUE(gate.take_rebuild());
+    gate.on_rebuild(ask);
+    EXPECT_TRUE(gate.take_rebuild()) << "it is on disk";
+}
+
+TEST_F(SessionGateTest, AWelcomeThatTheDiskRefusedIsStoredTheNextTime) {
+    Welcome again = welcome(5);
+    again.ticket.clear();
+    gate.on_welcome(again);
+    const auto first = bench.take<PersistSeen>();
+    ASSERT_EQ(first.size(), 1U);
+    EXPECT_FALSE(gate.on_done({first[0].op, Error{Errc::disk_full, "", ""}, {}}));
+    gate.up(Step{0}, {});
+    bench.context.out.clear();
+    gate.on_welcome(again);
+    EXPECT_FALSE(may_speak());
+    EXPECT_EQ(bench.take<PersistSeen>().size(), 1U);
+}
+
 }  // namespace
 }  // namespace skerry::node

@@ -1,4 +1,4 @@
-// From which state a node starts.
+// From which state a node starts, and what it may let go of.
 
 #include "node/core/state_log.hpp"
 
@@ -117,6 +117,24 @@ TEST_F(StateLogTest, AFullDiskIsNoMissingState) {
     log.begin(NodeImage{});
     EXPECT_EQ(log.on_done({load().op, Error{Errc::disk_full, "", ""}, {}}).outcome, StateLog::Outcome::refused);
     EXPECT_FALSE(log.first_missing());
+}
+
+TEST_F(StateLogTest, WhatARollbackUndidIsNotTheSnapshotThatStays) {
+    image.snapshots = {{Step{1}, numbered<Digest>(8)}, {Step{3}, numbered<Digest>(9)}};
+    Decision back;
+    back.run = bench.context.manifest->run;
+    back.step = Step{3};
+    back.kind = EntryKind::rollback;
+    back.rollback_to = Step{1};
+    back.roots = {Digest{}};
+    back.h_after = chain_next(chain.h(Step{3}), back);
+    ASSERT_EQ(chain.learn({{to_bytes(back), {}}, {}}), Chain::Learned::appended);
+    log.begin(image);
+    log.prune(Step{4});
+    for (const Prune& action : bench.take<Prune>()) {
+        EXPECT_TRUE(action.snapshots.empty()) << "S_1 is what S_4 is made of";
+        EXPECT_LE(action.entries_below, Step{1});
+    }
 }
 
 }  // namespace

@@ -164,5 +164,25 @@ TEST_F(TwoNodes, APreparedEntryOfAnotherRootIsNoVote) {
     EXPECT_EQ(prepared.error->code, Errc::digest_mismatch);
 }
 
+TEST_F(TwoNodes, AVoteForARollbackComesAfterTheDecisionsBelowIt) {
+    const SignedDecision below = run.stores().decide(plan, digest);
+    Plan back;
+    back.run = plan.run;
+    back.step = step.next();
+    back.kind = EntryKind::rollback;
+    back.rollback_to = step;
+    back.members = plan.members;
+    const Digest ballot = body_digest(to_bytes(back));
+    run.node(0).engine().perform(FollowPlan{ballot, to_bytes(back), std::make_shared<const Plan>(back)});
+    // The entry of the step below is not here, and need not be.
+    auto prepared = done(0, WritePrepared{{}, back.step, ballot, Digest{}, Digest{}, {below}});
+    ASSERT_FALSE(prepared.error) << prepared.error->detail;
+    EXPECT_TRUE(std::get<PreparedAnswer>(prepared.answer).durable);
+    const RunStore& store = run.stores().store(0);
+    EXPECT_EQ(store.decisions().next(), back.step);
+    ASSERT_EQ(store.prepared().size(), 1U);
+    EXPECT_EQ(store.prepared()[0].plan_digest, ballot);
+}
+
 }  // namespace
 }  // namespace skerry::node
