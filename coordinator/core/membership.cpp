@@ -264,7 +264,8 @@ bool Membership::handed_over(const Node& leaver) const {
         const bool from_start = r.oldest_entry.value == 0;
         const bool from_snapshot = std::any_of(r.snapshots.begin(), r.snapshots.end(),
                                                [&](Step s) { return r.oldest_entry <= s; });
-        if (r.log_synced_to >= c_.head && (from_start || from_snapshot)) ++have;
+        // Applied, too: behind a rollback the log may be whole and the state that it goes back to not be here.
+        if (r.head >= c_.head && r.log_synced_to >= c_.head && (from_start || from_snapshot)) ++have;
     }
     return have >= std::min(others, c_.safe_copies());
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "protocol/rules/chain.hpp"
 #include "protocol/wire/canonical.hpp"
 
 namespace skerry::coordinator {
@@ -135,7 +136,8 @@ Rebuilt RebuildRows::finish(bool loss_accepted) {
     put_ledger(ops);
     put_plan(ops);
     for (const DigestRow& row : digests_) ops.push_back(op::PutDigest{row});
-    meta_.epoch = meta_.epoch.next();
+    // A node that was away may have seen a higher one than those that answered.
+    meta_.epoch = Epoch{meta_.epoch.value + kRebuildTermStep};
     const std::uint64_t tokens = chain_.empty() ? 0 : chain_.back().tokens_after;
     const bool ended = manifest_.target_tokens > 0 && tokens >= manifest_.target_tokens;
     meta_.run_state = ended ? RunState::stopped : RunState::running;

@@ -103,11 +103,11 @@ struct NodeCore::Parts {
     }
 
     void begin() {
+        if (image.roster) roster.adopt(*image.roster);  // with a damaged manifest, too: it is kept for a rebuild
         if (!image.manifest.empty() && adopt_manifest(image.manifest)) {
             manifest_durable = true;
             for (const SignedDecision& record : image.decisions)
                 if (chain.learn(record) != Chain::Learned::appended) break;
-            if (image.roster) roster.adopt(*image.roster);
             log.begin(image);
             machine.begin(image);
         }

@@ -464,9 +464,11 @@ void StepMachine::on_log(const StateLog::Result& result) {
             break;
         case Outcome::adopted:
             catch_up_.end_snapshot(true);
-            if (exchange_.following()) context_.emit(DropStaging{exchange_.plan().step, exchange_.digest()});
+            // What is voted for the step after it stays.
+            if (exchange_.following() && exchange_.plan().step < result.step)
+                context_.emit(DropStaging{exchange_.plan().step, exchange_.digest()});
             exchange_.end_step(Step{result.step.value - 1});
-            prepared_.reset();
+            if (prepared_ && prepared_->step < result.step) prepared_.reset();
             drop_local("jumped over steps by a snapshot");
             base_ = log_.applied();
             after_apply();

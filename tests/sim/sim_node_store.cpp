@@ -22,7 +22,10 @@ constexpr Millis kStagingRetry{1000};
 void SimNode::on(const PersistSeen& a) {
     on_disk(a.op, disk_time(), [this, a]() -> Outcome {
         require(a.term >= seen_.term && a.epoch >= seen_.epoch && a.incarnation >= seen_.incarnation, "I13",
-                name() + " stores a lower term, epoch or incarnation");
+                name() + " stores a lower term, epoch or incarnation: " + std::to_string(a.term.value) + " " +
+                    std::to_string(a.epoch.value) + " " + std::to_string(a.incarnation.value) + " after " +
+                    std::to_string(seen_.term.value) + " " + std::to_string(seen_.epoch.value) + " " +
+                    std::to_string(seen_.incarnation.value));
         auto done = carry_out(folder_, a);
         auto now = NodeFiles(folder_).read_seen();
         if (now) seen_ = *now;
