@@ -125,6 +125,7 @@ Result<void> NodeApp::open_store() {
     make_hosts();
     core_config_.self = options_.key.id();
     core_config_.progress_every = options_.settings.save_every;
+    core_config_.scrub_every = options_.settings.scrub_every;
     core_config_.trainer_silence = options_.settings.trainer_silence;
     core_config_.data_manifest = data_manifest;
     core_.emplace(core_config_, std::move(opened->image), now());

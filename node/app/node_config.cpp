@@ -36,6 +36,7 @@ Result<NodeSettings> load_settings(const NodeFolder& folder) {
     out.trainer_threads = static_cast<std::uint32_t>(toml->threads);
     if (!toml->trainer.empty()) out.trainer_program = toml->trainer;
     if (!toml->save_every.empty()) out.save_every = parse_duration(toml->save_every).value();
+    if (!toml->scrub_every.empty()) out.scrub_every = parse_duration(toml->scrub_every).value();
     if (!toml->silent_after.empty()) out.trainer_silence = parse_duration(toml->silent_after).value();
     out.metrics.address = Address{"127.0.0.1", kMetricsPort};
     if (!toml->metrics.empty()) {

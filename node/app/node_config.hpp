@@ -22,6 +22,7 @@ struct NodeSettings {
     std::uint32_t trainer_threads = 0;   ///< 0: cores divided by trainers on this machine
     std::string trainer_program = "skerry-trainer";
     Millis save_every{30000};            ///< between two saves of local progress, at most
+    Millis scrub_every{24 * 3600 * 1000};  ///< from one reading of the whole log to the next
     Millis trainer_silence{30000};       ///< no line for so long: the trainer hangs and is killed
     MetricsListen metrics;
     Token token;

@@ -88,6 +88,7 @@ Task<> StoreActions::load_first(LoadState action) {
 
 void StoreActions::perform(const ComputeDigest& action) { run_on_store(action); }
 void StoreActions::perform(const WriteSnapshot& action) { run_on_store(action); }
+void StoreActions::perform(const VerifyKept& action) { run_on_store(action); }
 void StoreActions::perform(const Prune& action) { run_on_store(action); }
 
 }  // namespace skerry::node

@@ -34,6 +34,7 @@ class StoreActions {
     void perform(const LoadState& action);
     void perform(const ComputeDigest& action);
     void perform(const WriteSnapshot& action);
+    void perform(const VerifyKept& action);
     void perform(const Prune& action);
 
     std::shared_ptr<RunStore> store() const { return store_; }

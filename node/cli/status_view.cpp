@@ -142,6 +142,14 @@ void add_local_work(std::vector<std::string>& out, const Json& status) {
     out.push_back(failed);
 }
 
+/// Damage of this disk, while it is being mended.
+void add_log_care(std::vector<std::string>& out, const Json& status) {
+    auto log = status.find("log");
+    if (log == status.end() || !log->is_object() || count(*log, "missing") == 0) return;
+    out.push_back("the log: " + std::to_string(count(*log, "missing")) + " damaged entries are being fetched again · found damaged since the start: " +
+                  std::to_string(count(*log, "damaged")));
+}
+
 std::vector<std::string> node_lines(const Json& status) {
     std::vector<std::string> out;
     out.push_back(text(status, "name") + " · " + text(status, "phase") + " · run " + text(status, "run") + " · " + progress_text(status));
@@ -153,6 +161,7 @@ std::vector<std::string> node_lines(const Json& status) {
     std::size_t peers = status.contains("peers") && status["peers"].is_array() ? status["peers"].size() : 0;
     out.push_back(traffic_text(status) + " · " + std::to_string(peers) + " peers · disk " + to_size_text(count(status, "disk_bytes")));
     add_local_work(out, status);
+    add_log_care(out, status);
     if (!flag(status, "connected")) out.push_back("not connected to the coordinator " + text(status, "coordinator"));
     auto error = status.find("error");
     if (error != status.end() && error->is_object()) out.push_back("error[" + text(*error, "code") + "]: " + text(*error, "message"));

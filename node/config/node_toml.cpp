@@ -88,6 +88,7 @@ Result<NodeToml> load_node_toml(const std::filesystem::path& file) {
     out.silent_after = bounded(trainer, "silent_after");
     auto limits = toml->section("limits");
     if (limits.has("disk")) out.disk = std::to_string(limits.size("disk", 0));
+    out.scrub_every = bounded(limits, "scrub_every");
     auto metrics = toml->section("metrics");
     out.metrics = metrics.text("listen", "");
     if (!out.metrics.empty()) {
@@ -110,7 +111,9 @@ std::string to_text(const NodeToml& config) {
     if (!config.trainer.empty()) out += "program = " + quoted(config.trainer) + "\n";
     if (!config.save_every.empty()) out += "save_every = " + quoted(config.save_every) + "   # local progress; a kill costs no more\n";
     if (!config.silent_after.empty()) out += "silent_after = " + quoted(config.silent_after) + "   # a trainer that says nothing is killed\n";
-    if (!config.disk.empty()) out += "\n[limits]\ndisk = " + quoted(config.disk) + "   # log, snapshots and cached data shards\n";
+    if (!config.disk.empty() || !config.scrub_every.empty()) out += "\n[limits]\n";
+    if (!config.disk.empty()) out += "disk = " + quoted(config.disk) + "   # log, snapshots and cached data shards\n";
+    if (!config.scrub_every.empty()) out += "scrub_every = " + quoted(config.scrub_every) + "   # all of the log is read and checked\n";
     if (!config.metrics.empty()) out += "\n[metrics]\nlisten = " + quoted(config.metrics) + "   # /metrics and /healthz; \"none\": off\n";
     return out;
 }

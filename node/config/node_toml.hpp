@@ -36,6 +36,7 @@ struct NodeToml {
     std::string save_every;               ///< duration, of local progress; empty: 30s
     std::string silent_after;             ///< duration, of the trainer; empty: 30s
     std::string disk;                     ///< size; empty: the run's quota alone
+    std::string scrub_every;              ///< duration, from one reading of the whole log to the next; empty: 24h
     std::string metrics;                  ///< HOST:PORT, or "none"; empty: 127.0.0.1:7611, or any free port
 };
 

@@ -216,6 +216,14 @@ struct WriteSnapshot {
     OpId op;
     Step step;
 };
+/// Reads pieces of an entry of the log, or of a snapshot, from the disk, with all that they are checked against. Done:
+/// nothing; error digest_mismatch, malformed, not_found: it is damaged and set aside, or was not there.
+struct VerifyKept {
+    OpId op;
+    Kept what;
+    PieceIndex first;
+    std::uint32_t pieces = 1;
+};
 /// Deletes of these snapshots, and of the entries below a step, what the quota asks for, oldest first.
 /// Done: PrunedAnswer.
 struct Prune {
@@ -290,7 +298,7 @@ using Action =
     std::variant<Send, Redial, SetPeers, SendPeer, Serve, VerifyChunk, DropChunk, PersistSeen, AdoptManifest, SaveLeases,
                  DropPrivateState, FollowPlan, OpenStaging, DropStaging, DropContributions, Encode, ReducePiece,
                  WritePrepared, AppendEntry, Apply, LoadState, AdoptSnapshot, DropSnapshot, ComputeDigest, WriteSnapshot,
-                 Prune, StartTrainer, KillTrainer, TrainerLoad, TrainerFeed, TrainerTrain, TrainerFreeze, SaveProgress,
+                 VerifyKept, Prune, StartTrainer, KillTrainer, TrainerLoad, TrainerFeed, TrainerTrain, TrainerFreeze, SaveProgress,
                  RestoreProgress, Evaluate, Note, Exit>;
 using Actions = std::vector<Action>;
 

@@ -6,7 +6,7 @@
 //     +-- GONE, bad chunk, connection lost, stalled edge: asked of another source, the old one shunned for a while
 //
 // Memory is bounded by a window of bytes for each giver and lane. Contributions and results have windows apart:
-// owners that wait for each other's results must still gather.
+// owners that wait for each other's results must still gather. Blocks and decided entries have the third.
 
 #include <array>
 #include <functional>

@@ -33,53 +33,6 @@ void CatchUp::want_block(Step step, const Digest& hash, ChunkPurpose purpose, Pi
 
 // ---------------------------------------------------------------------------------------------- entries
 
-void CatchUp::fetch_entry(Step step, const Digest& plan_digest, const Digest& root) {
-    end_entry();
-    entry_.emplace();
-    entry_->step = step;
-    entry_->plan_digest = plan_digest;
-    entry_->root = root;
-    for (std::uint32_t p = 0; p < context_.grid.count(); ++p) entry_->missing.insert(PieceIndex{p});
-    asker_.forget_object({ObjectKind::result, step, plan_digest});
-    context_.emit(OpenStaging{step, plan_digest});
-    const auto list_bytes = 32 * context_.grid.count();
-    if (one_piece()) take_entry_leaves({root});
-    else want_block(step, root, ChunkPurpose::leaf_list, PieceIndex{0}, PieceIndex{0}, list_bytes);
-    want_block(step, plan_digest, ChunkPurpose::plan_body, PieceIndex{0}, PieceIndex{0}, 4096);
-}
-
-void CatchUp::end_entry() {
-    if (!entry_) return;
-    asker_.forget_object({ObjectKind::block, entry_->step, entry_->root});
-    asker_.forget_object({ObjectKind::block, entry_->step, entry_->plan_digest});
-    asker_.forget_object({ObjectKind::result, entry_->step, entry_->plan_digest});
-    entry_.reset();
-}
-
-void CatchUp::on_entry(const Fetched& fetched) {
-    const Want& want = fetched.want;
-    if (!entry_ || want.object.step != entry_->step) return;
-    if (want.purpose == ChunkPurpose::plan_body && want.object.id == entry_->plan_digest) entry_->body = true;
-    if (want.purpose == ChunkPurpose::entry && want.object.id == entry_->plan_digest) entry_->missing.erase(want.place);
-    if (want.purpose != ChunkPurpose::leaf_list || want.object.id != entry_->root) return;
-    take_entry_leaves(fetched.answer.leaves);
-}
-
-void CatchUp::take_entry_leaves(const std::vector<Digest>& leaves) {
-    if (leaves.size() != context_.grid.count()) return;
-    entry_->leaves = leaves;
-    for (PieceIndex piece : entry_->missing) {
-        Want chunk;
-        chunk.object = {ObjectKind::result, entry_->step, entry_->plan_digest};
-        chunk.piece = chunk.place = piece;
-        chunk.purpose = ChunkPurpose::entry;
-        chunk.expect = (*entry_->leaves)[piece.value];
-        chunk.bytes =
-            static_cast<std::uint32_t>(chunk_bytes(context_.manifest->codec, context_.grid.size(piece)));
-        asker_.want(std::move(chunk));
-    }
-}
-
 std::uint64_t CatchUp::entry_bytes() const {
     std::uint64_t sum = 0;
     for (std::uint32_t p = 0; p < context_.grid.count(); ++p)
@@ -200,14 +153,14 @@ void CatchUp::on_snapshot(const Fetched& fetched) {
 
 void CatchUp::on_fetched(const Fetched& fetched) {
     if (fetched.failed || fetched.answer.verdict != ChunkVerdict::stored) return;
-    on_entry(fetched);
+    entry_.on_fetched(fetched);
     on_snapshot(fetched);
 }
 
 std::vector<NodeId> CatchUp::sources(const Want& want) const {
     const bool of_snapshot = snapshot_ && want.object.kind == ObjectKind::block &&
                              want.object.step == snapshot_->what.step && want.purpose != ChunkPurpose::plan_body &&
-                             !(entry_ && want.object.id == entry_->root);
+                             !entry_.is_root(want.object.id);
     return of_snapshot ? snapshot_holders(want.object.step, want.place) : entry_holders(want.object.step, want.place);
 }
 

@@ -2,25 +2,25 @@
 // What a node that is behind fetches: the entry of a decided step, or a snapshot. Everything is named by a hash that
 // the chain or the agreed state digest vouches for, so it may come from anybody.
 //
-//   entry:     leaf list of the decided root, plan body  ->  chunks, each against its leaf
+//   entry:     see entry_fetch.hpp
 //   snapshot:  preimage of the agreed digest  ->  leaf lists of theta and m  ->  pieces, each against its leaf
 
 #include <optional>
 #include <set>
 
-#include "node/core/asker.hpp"
+#include "node/core/entry_fetch.hpp"
 
 namespace skerry::node {
 
 class CatchUp {
   public:
     CatchUp(Context& context, const RosterBook& roster, Asker& asker)
-        : context_(context), roster_(roster), asker_(asker) {}
+        : context_(context), roster_(roster), asker_(asker), entry_(context, asker, EntryFetch::Pace::all_at_once) {}
 
-    void fetch_entry(Step step, const Digest& plan_digest, const Digest& root);
-    std::optional<Step> entry() const { return entry_ ? std::optional(entry_->step) : std::nullopt; }
-    bool entry_complete() const { return entry_ && entry_->body && entry_->leaves && entry_->missing.empty(); }
-    void end_entry();
+    void fetch_entry(Step step, const Digest& plan_digest, const Digest& root) { entry_.begin(step, plan_digest, root); }
+    std::optional<Step> entry() const { return entry_.step(); }
+    bool entry_complete() const { return entry_.complete(); }
+    void end_entry() { entry_.end(); }
 
     /// The agreed snapshot that is the cheapest way from `next` (first entry not here) to `head`; none if the
     /// entries are cheaper.
@@ -42,14 +42,6 @@ class CatchUp {
     std::vector<NodeId> entry_holders(Step step, PieceIndex place = {}) const;
 
   private:
-    struct Entry {
-        Step step;
-        Digest plan_digest;
-        Digest root;
-        bool body = false;
-        std::optional<std::vector<Digest>> leaves;
-        std::set<PieceIndex> missing;
-    };
     struct Snapshot {
         StateDigest what;
         std::uint64_t tokens = 0;
@@ -62,8 +54,6 @@ class CatchUp {
     };
     void want_block(Step step, const Digest& hash, ChunkPurpose purpose, PieceIndex wire, PieceIndex place,
                     std::uint32_t bytes);
-    void take_entry_leaves(const std::vector<Digest>& leaves);
-    void on_entry(const Fetched& fetched);
     void on_snapshot(const Fetched& fetched);
     void take_preimage(const Bytes& body);
     /// The list of one leaf is the root itself; asked for as a block that hash would mean the piece.
@@ -75,7 +65,7 @@ class CatchUp {
     Context& context_;
     const RosterBook& roster_;
     Asker& asker_;
-    std::optional<Entry> entry_;
+    EntryFetch entry_;
     std::optional<Snapshot> snapshot_;
 };
 

@@ -21,6 +21,13 @@ using OpId = Strong<struct OpTag>;
 /// Names a received chunk that the shell holds in memory until the core has said what to do with it.
 using ChunkHandle = Strong<struct ChunkTag>;
 
+/// Something that a node keeps for good: the entry of a step, or the snapshot of the state before that step.
+struct Kept {
+    Step step;
+    bool snapshot = false;
+    friend auto operator<=>(const Kept&, const Kept&) = default;
+};
+
 /// What `local - theta` contains; `sequences` counts in the order of feeding since the delta began.
 struct TrainedSoFar {
     std::uint64_t steps = 0;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "node/core/repair.hpp"
+#include "node/core/scrub.hpp"
 #include "node/core/session_gate.hpp"
 #include "node/core/step_machine.hpp"
 #include "protocol/wire/canonical.hpp"
@@ -53,6 +55,8 @@ struct NodeCore::Parts {
     Giver giver{context};
     Exchange exchange{context, roster, asker};
     CatchUp catch_up{context, roster, asker};
+    Scrub scrub{context, log};
+    Repair repair{context, chain, log, asker};
     LeaseBook leases{context};
     TrainerSupervision trainer{context};
     StepMachine machine{context, roster, chain, log, asker, exchange, catch_up, leases, trainer};
@@ -64,6 +68,7 @@ struct NodeCore::Parts {
     Mono said_at = Mono::min();
     Traffic traffic;
     bool disk_full = false;
+    std::uint64_t damaged = 0;  ///< entries and snapshots, since the start
     Mono wake;
     Waiting waiting = Waiting::welcome;
     Mono waiting_since;
@@ -265,11 +270,17 @@ struct NodeCore::Parts {
             if (auto fetched = asker.on_done(done)) {
                 exchange.on_fetched(*fetched);
                 catch_up.on_fetched(*fetched);
+                repair.on_fetched(*fetched);
             }
         } else if (giver.owns(done.op)) {
             auto lost = giver.on_done(done);
             if (lost && lost->object.kind == ObjectKind::contribution) machine.contribution_lost(lost->object);
-            else if (lost && lost->code == Errc::digest_mismatch) log.forget(lost->object);
+            else if (lost && (lost->code == Errc::digest_mismatch || lost->code == Errc::malformed))
+                if (auto what = log.part_of(lost->object)) lose(*what);
+        } else if (scrub.owns(done.op)) {
+            if (auto damaged = scrub.on_done(done)) lose(*damaged);
+        } else if (repair.owns(done.op)) {
+            repair.on_done(done);
         } else if (exchange.owns(done.op)) {
             if (auto damaged = exchange.on_done(done))
                 machine.contribution_lost({ObjectKind::contribution, exchange.plan().step, *damaged});
@@ -284,6 +295,16 @@ struct NodeCore::Parts {
         } else if (machine.owns(done.op)) {
             machine.on_done(done);
         }
+    }
+
+    /// An entry is fetched again; in place of a snapshot one of the present state is written.
+    void lose(const Kept& what) {
+        if (!log.lose(what)) return;
+        ++damaged;
+        const std::string step = std::to_string(what.step.value);
+        context.note(what.snapshot ? "the snapshot of step " + step + " on this disk was damaged; another one is written"
+                                   : "the entry of step " + step + " on this disk was damaged; fetching it again", true);
+        if (what.snapshot) machine.want_snapshot();
     }
 
     void on_event(const Event& event) {
@@ -368,6 +389,8 @@ struct NodeCore::Parts {
 
     Actions finish() {
         if (manifest_durable) {
+            scrub.pump();
+            repair.pump();
             machine.advance();
             exchange.pump();
             asker.pump();
@@ -402,7 +425,7 @@ struct NodeCore::Parts {
         wake = context.now + context.config.report_every;
         if (gate.open()) wake = std::min(wake, said_at + context.config.report_every);
         for (Mono at : {exchange.next_wake(), asker.next_wake(), leases.next_wake(), trainer.next_wake(),
-                        machine.next_wake()})
+                        machine.next_wake(), scrub.next_wake(), repair.next_wake()})
             wake = std::min(wake, at);
         wake = std::max(wake, context.now + Millis(1));
     }
@@ -455,6 +478,7 @@ NodeView NodeCore::view() const {
     out.prepared = p.machine.prepared();
     out.trainer = p.trainer.phase(p.machine.waits());
     out.local = p.machine.local();
+    out.care = {p.scrub.read_bytes(), p.scrub.rounds(), p.damaged, p.log.missing()};
     out.waiting_for = p.machine.to_text(p.machine.waiting(p.gate.connected()));
     out.waiting = p.context.now - p.waiting_since;
     out.orders = p.context.orders;

@@ -23,6 +23,9 @@ struct NodeConfig {
     Millis trainer_start_patience{60000};
     Millis trainer_silence{30000};              ///< at least; also 5 x median inner step
     Millis trainer_backoff{1000};               ///< doubled up to 64 times
+    Millis scrub_every{24 * 3600 * 1000};       ///< from one reading of all that is kept to the next
+    /// A day is enough for 690 GB, and even an old hard disk hardly notices.
+    std::uint64_t scrub_bytes_per_s = 8U << 20;
 };
 
 /// A prepared entry found on disk; its chunks were verified against the leaves, the leaves against the root.
@@ -55,6 +58,7 @@ struct NodeImage {
     std::optional<SignedBody> roster;
     std::vector<SignedDecision> decisions;   ///< of steps 0, 1, ..., consecutive
     std::vector<Step> entries;               ///< present and complete, ascending
+    std::vector<Step> damaged;               ///< others that were there until now
     std::vector<StateDigest> snapshots;      ///< complete, ascending
     std::optional<Step> state;               ///< what the working copy says that it is; loading it checks that
     std::vector<PreparedImage> prepared;
@@ -76,6 +80,14 @@ struct LocalView {
     std::uint32_t failures = 0;      ///< of the trainer, in a row
     Millis retry_in{0};              ///< until it is started again; 0: it is not waiting for that
     std::string error;               ///< why it ended last; empty: it never did
+};
+
+/// How well the log is kept.
+struct CareView {
+    std::uint64_t read_bytes = 0;  ///< of what is kept, to see whether it still is what it was
+    std::uint64_t rounds = 0;      ///< of all of it
+    std::uint64_t damaged = 0;     ///< entries and snapshots that were not
+    std::uint64_t missing = 0;     ///< entries that have still to be fetched again
 };
 
 /// For `skerry status` and for checkers; never a reason to act.
@@ -100,6 +112,7 @@ struct NodeView {
     ExchangeState exchange;
     TrainerPhase trainer = TrainerPhase::none;
     LocalView local;
+    CareView care;
     std::string waiting_for;           ///< one line for a person
     Millis waiting{0};                 ///< since when, for this kind of thing
     Orders orders;                     ///< as last heard (without roster and plan body)

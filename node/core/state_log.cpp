@@ -18,11 +18,68 @@ void StateLog::begin(const NodeImage& image) {
     if (image.state) marked_ = *image.state;
     records_ = chain_.known();
     applied_ = newest_start();
+    find_gaps(image);
 }
 
-void StateLog::forget(const ObjectRef& object) {
-    if (object.kind == ObjectKind::result && object.step < chain_.known()) entries_.erase(object.step);
-    if (object.kind == ObjectKind::block) snapshots_.erase(object.step);
+/// What a snapshot jumped over was never here, and what lies below that helps nobody.
+void StateLog::find_gaps(const NodeImage& image) {
+    std::set<Step> found = entries_;
+    found.insert(image.damaged.begin(), image.damaged.end());
+    Step at = newest_snapshot();
+    if (!snapshots_.empty() && !found.empty()) at = std::min(at, *found.begin());
+    for (bool gap = false;; at = at.next()) {
+        if (gap && snapshots_.contains(at)) missing_.clear();
+        if (at >= chain_.known()) break;
+        gap = !found.contains(at) && (gap || chain_.needs_entry(at));
+        if (gap && chain_.needs_entry(at)) missing_.insert(at);
+    }
+    for (Step step : image.damaged)
+        if (step < chain_.known() && chain_.needs_entry(step)) missing_.insert(step);
+}
+
+std::optional<Kept> StateLog::part_of(const ObjectRef& object) const {
+    const bool decided = object.step < chain_.known();
+    if (object.kind == ObjectKind::contribution || (object.kind == ObjectKind::result && !decided)) return std::nullopt;
+    const ChainLink* link = decided ? &chain_.link(object.step) : nullptr;
+    const bool of_entry = link != nullptr && link->kind == EntryKind::commit &&
+                          (object.kind == ObjectKind::result || object.id == link->root || object.id == link->plan_digest);
+    return Kept{object.step, !of_entry};
+}
+
+bool StateLog::lose(const Kept& what) {
+    if (what.snapshot) return snapshots_.erase(what.step) > 0;
+    if (entries_.erase(what.step) == 0) return false;
+    if (chain_.needs_entry(what.step)) missing_.insert(what.step);
+    return true;
+}
+
+std::optional<Kept> StateLog::next_kept(const Kept& from) const {
+    std::optional<Kept> out;
+    auto entry = entries_.lower_bound(from.snapshot ? from.step.next() : from.step);
+    auto snapshot = snapshots_.lower_bound(from.step);
+    if (entry != entries_.end()) out = Kept{*entry, false};
+    if (snapshot != snapshots_.end() && (!out || snapshot->first < out->step)) out = Kept{snapshot->first, true};
+    return out;
+}
+
+bool StateLog::misses(Step step) const {
+    return step < applied_ && missing_.contains(step) && chain_.needs_entry(step);
+}
+
+std::optional<Step> StateLog::newest_missing(Step below) const {
+    for (auto at = missing_.lower_bound(below); at != missing_.begin();)
+        if (--at; misses(*at)) return *at;
+    return std::nullopt;
+}
+
+std::uint64_t StateLog::missing() const {
+    return static_cast<std::uint64_t>(std::count_if(missing_.begin(), missing_.end(), [&](Step step) { return misses(step); }));
+}
+
+void StateLog::restored(Step step) {
+    missing_.erase(step);
+    entries_.insert(step);
+    broken_.clear();
 }
 
 Step StateLog::log_head() const {
@@ -86,13 +143,9 @@ Step StateLog::newest_snapshot() const {
     return best;
 }
 
-/// No replay then. Not with a gap below it: that entry is fetched again on the way.
+/// No replay then. A gap below it is filled while the node lives.
 bool StateLog::may_use_marked() const {
-    const Step snapshot = newest_snapshot();
-    if (!marked_ || *marked_ > chain_.known() || *marked_ <= snapshot || chain_.dead_state(*marked_)) return false;
-    for (Step at = snapshot; at < *marked_; at = at.next())
-        if (!passed(at)) return false;
-    return true;
+    return marked_ && *marked_ <= chain_.known() && *marked_ > newest_snapshot() && !chain_.dead_state(*marked_);
 }
 
 Step StateLog::newest_start() const { return may_use_marked() ? *marked_ : newest_snapshot(); }
@@ -204,6 +257,7 @@ StateLog::Result StateLog::on_done(const Done& done) {
         if (refused(done)) return {Outcome::refused, step};
         if (done.error) return {Outcome::append_failed, step};
         if (chain_.needs_entry(step)) entries_.insert(step);
+        missing_.erase(step);
         records_ = std::max(records_, step.next());
         return {Outcome::appended, step};
     }
@@ -221,6 +275,8 @@ StateLog::Result StateLog::on_done(const Done& done) {
             if (const auto* pruned = std::get_if<PrunedAnswer>(&done.answer)) {
                 for (Step step : pruned->snapshots) snapshots_.erase(step);
                 for (Step step : pruned->entries) entries_.erase(step);
+                if (!pruned->entries.empty())
+                    missing_.erase(missing_.begin(), missing_.upper_bound(pruned->entries.back()));
             }
             return {};
         case Kind::digest:
@@ -276,7 +332,7 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
                 const Errc why = done.error ? done.error->code : Errc::internal;
                 const bool gone = why == Errc::digest_mismatch || why == Errc::malformed || why == Errc::not_found;
                 if (back) broken_.insert(chain_.link(running.step).rollback_to);
-                if (gone && !back) entries_.erase(running.step);
+                if (gone && !back) lose({running.step, false});
                 else loaded_ = false;
                 return {Outcome::apply_failed, running.step};
             }
@@ -289,6 +345,7 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
     first_missing_.reset();
     applied_ = running.step;
     records_ = std::max(records_, running.step);
+    missing_.clear();  // it was jumped over
     if (state->digest) {
         snapshots_[running.step] = *state->digest;
         remember_digest(running.step, *state->digest);

@@ -17,8 +17,18 @@ class StateLog {
     StateLog(Context& context, Chain& chain) : context_(context), chain_(chain) {}
 
     void begin(const NodeImage& image);
-    /// The bytes of an entry, or of a snapshot, turned out to be damaged: they are not here any longer.
-    void forget(const ObjectRef& object);
+    /// What of the log an object that peers ask for is a part of.
+    std::optional<Kept> part_of(const ObjectRef& object) const;
+    /// Its bytes turned out to be damaged: it is not here any longer. False: it was not, as far as is known.
+    bool lose(const Kept& what);
+    /// The first of what is kept at or behind `from`, in their order.
+    std::optional<Kept> next_kept(const Kept& from) const;
+    /// Entries below the applied state that were here, or have to be, and are not: for others, and for the next start.
+    bool misses(Step step) const;
+    std::optional<Step> newest_missing(Step below) const;
+    std::uint64_t missing() const;
+    /// It was fetched again and is durable.
+    void restored(Step step);
 
     /// refused: the disk is full or failed; what it holds is not to blame, and the same may be tried again.
     /// no_first_state: neither is S_0 of a fork here, nor could it be had just now.
@@ -104,6 +114,7 @@ class StateLog {
     Step newest_snapshot() const;
     bool may_use_marked() const;
     bool durably_passed(Step step) const;
+    void find_gaps(const NodeImage& image);
     Result on_exclusive(const Running& running, const Done& done);
     void remember_digest(Step step, const Digest& value);
     std::optional<Digest> agreed_digest(Step step) const;
@@ -115,6 +126,7 @@ class StateLog {
     Step applied_;
     Step records_;  ///< decision records below it are durable
     std::set<Step> entries_;
+    std::set<Step> missing_;  ///< needed once, not among entries_; also some that the head has still to pass
     std::map<Step, Digest> snapshots_;
     std::optional<Step> marked_;  ///< the working copy claims to be this state
     std::deque<StateDigest> digests_;

@@ -43,6 +43,8 @@ class StepMachine {
     void leave(LeaveWhen when);
     void left() { left_ = true; }
     void stop() { stopping_ = true; }
+    /// Of the present state, when there is time.
+    void want_snapshot() { snapshot_asked_ = true; }
 
     /// Does whatever can be done now.
     void advance();

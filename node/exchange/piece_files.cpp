@@ -80,8 +80,9 @@ Result<PieceBytes> PieceFiles::read(const ObjectRef& object, PieceIndex piece) {
     } else if (object.kind == ObjectKind::result) {
         auto found = store_->read_result(object.step, object.id, piece);
         if (!found) {
-            // Sets the entry aside, so that it is fetched again.
-            if (found.error().code == Errc::digest_mismatch) (void)store_->verify_entry(object.step);
+            // Sets the entry aside, so that it is fetched again; unless it is whole when it is read again.
+            if (is_damage(found.error().code) && store_->verify_entry(object.step))
+                return fail(Errc::io_error, "read otherwise than it is: " + found.error().detail);
             return fail(found.error());
         }
         envelope.leaf = found->leaf;
@@ -317,9 +318,13 @@ Result<void> PieceFiles::append(const AppendEntry& action) {
         store_->drop_prepared(action.step);
         without_entry_.erase(action.plan_digest);
     }
-    std::lock_guard lock(mutex_);
-    std::erase_if(staged_, [&](const auto& kept) { return kept.second->plan().step <= action.step; });
+    forget_staged([&](Step step) { return step == action.step; });
     return {};
+}
+
+void PieceFiles::forget_staged(const std::function<bool(Step)>& which) {
+    std::lock_guard lock(mutex_);
+    std::erase_if(staged_, [&](const auto& kept) { return which(kept.second->plan().step); });
 }
 
 Result<StateAnswer> PieceFiles::adopt_snapshot(const AdoptSnapshot& action) {
@@ -332,6 +337,7 @@ Result<StateAnswer> PieceFiles::adopt_snapshot(const AdoptSnapshot& action) {
     fetches_.erase(fetch);
     if (!info) return fail(info.error());
     if (info->state_digest != action.digest) return fail(Errc::digest_mismatch, "the snapshot is of another state");
+    forget_staged([&](Step step) { return step < action.step; });
     auto loaded = store_->load_state(action.step);
     if (!loaded) return fail(loaded.error());
     return StateAnswer{info->state_digest, true};

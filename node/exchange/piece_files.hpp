@@ -62,6 +62,7 @@ class PieceFiles {
 
   private:
     std::shared_ptr<StagedEntry> staged(const Digest& plan_digest);
+    void forget_staged(const std::function<bool(Step)>& which);
     bool is_prepared(const Digest& plan_digest, const Digest& root) const;
     Result<void> append_records(Step step, const std::vector<SignedDecision>& records);
     ChunkAnswer take_contribution(const VerifyChunk& what, const Data& envelope, ByteSpan chunk);

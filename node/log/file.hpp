@@ -17,6 +17,8 @@ namespace skerry::node {
 
 /// The disk refused; the bytes are not to blame.
 inline bool is_disk_error(Errc code) { return code == Errc::disk_full || code == Errc::io_error; }
+/// Of something that was kept: it is not what it was.
+inline bool is_damage(Errc code) { return code == Errc::digest_mismatch || code == Errc::malformed; }
 
 /// An open file and its name. write_at and read_at may be called from several threads at once.
 class File {

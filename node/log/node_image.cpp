@@ -27,7 +27,7 @@ Result<PreparedImage> read_prepared(const RunStore& store, const PreparedEntry& 
 }
 
 /// Damaged entries and snapshots are removed here, so that what is needed of them is fetched again. The bulk of an entry
-/// is not read: that would take as long as the log is large, and whoever applies or serves it verifies it.
+/// is not read: that would take as long as the log is large. Whoever applies or serves it verifies it; see core/scrub.hpp, too.
 void read_log(RunStore& store, NodeImage& image) {
     const DecisionLog& log = store.decisions();
     for (Step at = log.first(); at < log.next();) {
@@ -37,7 +37,7 @@ void read_log(RunStore& store, NodeImage& image) {
         for (SignedDecision& record : *records) image.decisions.push_back(std::move(record));
     }
     for (Step k = log.first(); k < log.next(); k = k.next()) {
-        if (store.has_entry(k) && store.check_entry(k)) image.entries.push_back(k);
+        if (store.has_entry(k)) (store.check_entry(k) ? image.entries : image.damaged).push_back(k);
     }
     for (const SnapshotInfo& snapshot : store.snapshots()) {
         if (store.verify_snapshot(snapshot.step)) image.snapshots.push_back({snapshot.step, snapshot.state_digest});

@@ -236,22 +236,20 @@ void RunStore::set_entry_aside(Step k) {
     entries_.erase(k);
 }
 
-Result<void> RunStore::verify_entry(Step k) {
-    auto verified = check_entry(k);
-    if (!verified) return verified;
+Result<void> RunStore::verify_entry(Step k, PieceIndex first, std::uint32_t pieces) {
+    forget_reader(entry_path(k));  // what the disk has now, not what was read once
     auto reader = open_entry(k);
-    if (reader) verified = (*reader)->verify();
-    return sound_entry(k, reader ? std::move(verified) : fail(reader.error()));
-}
-
-Result<void> RunStore::check_entry(Step k) {
-    auto reader = open_entry(k);
-    return sound_entry(k, reader ? (*reader)->check_length() : fail(reader.error()));
+    Result<void> found = reader ? (*reader)->check_length() : fail(reader.error());
+    for (std::uint32_t p = first.value; found && p < grid_.count() && p < first.value + pieces; ++p) {
+        auto piece = (*reader)->read(PieceIndex{p});
+        if (!piece) found = fail(piece.error());
+    }
+    return sound_entry(k, std::move(found));
 }
 
 Result<void> RunStore::sound_entry(Step k, Result<void> found) {
-    const bool damaged = !found && (found.error().code == Errc::digest_mismatch || found.error().code == Errc::malformed);
-    if (damaged) set_entry_aside(k);
+    const bool lost = !found && (is_damage(found.error().code) || found.error().code == Errc::not_found);
+    if (lost && has_entry(k)) set_entry_aside(k);
     return found;
 }
 

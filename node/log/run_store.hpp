@@ -130,10 +130,12 @@ class RunStore {
     /// First step at or above `from` whose decision, or entry, is not on this disk: log_synced_to.
     Step log_end(Step from) const;
     bool has_entry(Step k) const;
-    /// Reads and verifies the whole entry. A damaged one is set aside: digest_mismatch.
-    Result<void> verify_entry(Step k);
+    /// Reads and verifies the whole entry, or some pieces and what they are checked against: head, table and decision.
+    /// A damaged one is set aside: digest_mismatch, malformed; not_found: its file is gone, or it was not here.
+    Result<void> verify_entry(Step k) { return verify_entry(k, PieceIndex{0}, grid_.count()); }
+    Result<void> verify_entry(Step k, PieceIndex first, std::uint32_t pieces);
     /// Its length and all but its chunks, which are verified whenever they are read. Damaged: set aside.
-    Result<void> check_entry(Step k);
+    Result<void> check_entry(Step k) { return verify_entry(k, PieceIndex{0}, 0); }
     std::optional<Step> oldest_entry() const;
     std::vector<Step> entries() const;  ///< ascending
 
@@ -196,8 +198,9 @@ class RunStore {
     Result<SnapshotInfo> write_snapshot();
     /// Complete snapshots, ascending by step.
     std::vector<SnapshotInfo> snapshots() const;
-    /// Reads all of it. A damaged one is removed: digest_mismatch.
-    Result<void> verify_snapshot(Step step);
+    /// Reads all of it, or some pieces of theta and m and the manifest. A damaged one is removed: errors as above.
+    Result<void> verify_snapshot(Step step) { return verify_snapshot(step, PieceIndex{0}, grid_.count()); }
+    Result<void> verify_snapshot(Step step, PieceIndex first, std::uint32_t pieces);
 
     /// A block by hash: leaf of a kept snapshot, root of a snapshot's part (gives the leaf list; of
     /// one piece root and leaf are the same, and it gives the piece), state digest (gives

@@ -99,12 +99,22 @@ std::vector<SnapshotInfo> RunStore::snapshots() const {
     return out;
 }
 
-Result<void> RunStore::verify_snapshot(Step step) {
-    auto snapshot = find_snapshot(step);
-    if (!snapshot) return fail(Errc::not_found, "no snapshot " + std::to_string(step.value));
-    auto verified = snapshot->verify();
-    if (!verified && verified.error().code == Errc::digest_mismatch) set_snapshot_aside(step);
-    return verified;
+Result<void> RunStore::verify_snapshot(Step step, PieceIndex first, std::uint32_t pieces) {
+    auto known = find_snapshot(step);
+    if (!known) return fail(Errc::not_found, "no snapshot " + std::to_string(step.value));
+    auto now = Snapshot::open(snapshot_path(step), run_digest_, grid_);
+    Result<void> found;
+    if (!now) found = fail(now.error());
+    else if (now->info().state_digest != known->info().state_digest)
+        found = fail(Errc::digest_mismatch, snapshot_path(step).string() + " is of another state");
+    for (std::uint32_t p = first.value; found && p < grid_.count() && p < first.value + pieces; ++p) {
+        auto theta = now->read_theta(PieceIndex{p});
+        auto momentum = now->read_momentum(PieceIndex{p});
+        if (!theta || !momentum) found = fail(theta ? momentum.error() : theta.error());
+    }
+    const bool lost = !found && (is_damage(found.error().code) || found.error().code == Errc::not_found);
+    if (lost) set_snapshot_aside(step);
+    return found;
 }
 
 // ---- blocks ------------------------------------------------------------------------------------
@@ -143,7 +153,7 @@ Result<Bytes> RunStore::read_block(const ObjectRef& object) {
     bool is_plan = decided && decided->plan_digest == object.id;
     if (!is_root && !is_plan) return fail(Errc::not_found, "no block " + object.id.short_hex());
     auto entry = open_entry(object.step);
-    if (!entry) return fail(entry.error());
+    if (!entry) return fail(sound_entry(object.step, fail(entry.error())).error());
     return is_plan ? (*entry)->plan_body() : to_leaf_list((*entry)->leaves());
 }
 

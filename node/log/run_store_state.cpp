@@ -194,12 +194,7 @@ Result<void> RunStore::apply_row(const DecisionRow& decided) {
         auto opened = open_entry(k);
         Result<void> whole;
         if (opened) whole = (*opened)->verify();
-        if (!opened || !whole) {
-            Error error = opened ? whole.error() : opened.error();
-            if (error.code == Errc::digest_mismatch || error.code == Errc::malformed)
-                set_entry_aside(k);
-            return fail(std::move(error));
-        }
+        if (!opened || !whole) return sound_entry(k, fail(opened ? whole.error() : opened.error()));
         entry = *opened;
     }
     auto cleared = state_.clear_mark();

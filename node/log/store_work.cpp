@@ -65,6 +65,15 @@ Result<Answer> carry_out(RunStore& store, const WriteSnapshot&) {
     return Answer{StateAnswer{written->state_digest, true}};
 }
 
+Result<Answer> carry_out(RunStore& store, const VerifyKept& action) {
+    const Step step = action.what.step;
+    auto found = action.what.snapshot ? store.verify_snapshot(step, action.first, action.pieces)
+                                      : store.verify_entry(step, action.first, action.pieces);
+    if (!found && is_disk_error(found.error().code))
+        log_warn("log.unreadable", {{"step", std::to_string(step.value)}, {"error", found.error().detail}});
+    return to_answer(std::move(found));
+}
+
 Result<Answer> carry_out(RunStore& store, const Prune& action) {
     // The core says from which step on the log must stay; what of the rest goes is the quota's business.
     auto pruned = store.prune(action.entries_below, {});

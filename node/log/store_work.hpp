@@ -33,6 +33,7 @@ void carry_out(const DiskPath& folder, RunStore* store, const DropPrivateState& 
 Result<Answer> carry_out(RunStore& store, const LoadState& action);
 Result<Answer> carry_out(RunStore& store, const ComputeDigest& action);
 Result<Answer> carry_out(RunStore& store, const WriteSnapshot& action);
+Result<Answer> carry_out(RunStore& store, const VerifyKept& action);
 Result<Answer> carry_out(RunStore& store, const Prune& action);
 
 }  // namespace skerry::node

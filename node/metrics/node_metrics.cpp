@@ -28,6 +28,9 @@ constexpr MetricFamily kDisk{"skerry_log_size_bytes", MetricKind::gauge, "Disk s
 constexpr MetricFamily kFull{"skerry_disk_full", MetricKind::gauge, "1: the node's disk is full."};
 constexpr MetricFamily kSnapshot{"skerry_checkpoint_step", MetricKind::gauge, "Step of the newest snapshot on disk."};
 constexpr MetricFamily kOldest{"skerry_log_oldest_entry_step", MetricKind::gauge, "Oldest step whose entry is on disk."};
+constexpr MetricFamily kScrubbed{"skerry_log_scrubbed_bytes_total", MetricKind::counter, "Bytes of kept entries and snapshots that were read to check them."};
+constexpr MetricFamily kDamaged{"skerry_log_damaged_total", MetricKind::counter, "Kept entries and snapshots that turned out to be damaged."};
+constexpr MetricFamily kMissing{"skerry_log_missing_entries", MetricKind::gauge, "Damaged entries that are not yet fetched again."};
 constexpr MetricFamily kBundles{"skerry_watchdog_bundles_total", MetricKind::counter, "Bundles that the watchdog wrote."};
 
 }  // namespace
@@ -82,6 +85,9 @@ void add_node_metrics(MetricsText& page, const NodeView& view, const StatusFacts
     page.single(kFull, std::uint64_t{facts.disk_full}, run);
     if (!facts.snapshots.empty()) page.single(kSnapshot, facts.snapshots.back().value, run);
     page.single(kOldest, facts.oldest_entry.value, run);
+    page.single(kScrubbed, view.care.read_bytes, run);
+    page.single(kDamaged, view.care.damaged, run);
+    page.single(kMissing, view.care.missing, run);
     page.single(kBundles, facts.watchdog.bundles, run);
 }
 

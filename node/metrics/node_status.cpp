@@ -146,6 +146,10 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
     out["refetched"] = {{"entries", facts.refetched_entries},
                         {"snapshot_blocks", facts.refetched_blocks},
                         {"shard_blocks", facts.refetched_shards}};
+    out["log"] = {{"missing", view.care.missing},
+                  {"damaged", view.care.damaged},
+                  {"scrubs", view.care.rounds},
+                  {"scrubbed_bytes", view.care.read_bytes}};
     out["refused"] = {{"zap", facts.refused_zap}, {"roster", facts.refused_roster}, {"too_large", facts.refused_too_large}};
     out["watchdog"] = {{"bundles", facts.watchdog.bundles}, {"last", facts.watchdog.last}, {"reason", facts.watchdog.reason}};
     out["error"] = facts.error ? json{{"code", to_name(facts.error->code)},

@@ -58,7 +58,10 @@ DiskFacts read_facts(const DiskPath& folder, const Manifest& manifest) {
                 continue;
             }
             auto entry = EntryReader::open(folder / kind / name, grid, manifest.codec);
-            if (!entry || !(*entry)->verify()) continue;
+            if (!entry || !(*entry)->verify()) {
+                if (parse_number(name)) out.damaged = std::string(kind) + "/" + name;
+                continue;
+            }
             out.entries.insert({(*entry)->plan().step, {(*entry)->plan_digest(), (*entry)->root()}});
         }
     }
@@ -68,6 +71,7 @@ DiskFacts read_facts(const DiskPath& folder, const Manifest& manifest) {
         if (!parse_number(name)) continue;
         auto snapshot = Snapshot::open(folder / "snapshots" / name, run, grid);
         if (snapshot && snapshot->verify()) out.snapshots.insert(snapshot->info().step);
+        else out.damaged = "snapshots/" + name;
     }
     return out;
 }

@@ -18,6 +18,7 @@ struct DiskFacts {
     std::multimap<Step, Entry> entries;  ///< of the log, and prepared
     std::set<Step> snapshots;
     Step decisions;  ///< below this step
+    std::string damaged;  ///< an entry or a snapshot that is there and not whole; only files say so
 
     bool has(Step step, const Entry& entry) const;
     /// Of any step: a node that is behind votes for a rollback.

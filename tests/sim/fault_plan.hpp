@@ -37,7 +37,7 @@ enum class FaultKind : std::uint8_t {
     disk_full,
     fail_sync,            ///< one of its next syncs: strength
     fail_space,           ///< one of its next writes finds no space: strength
-    flip_bit,             ///< of a file that it keeps
+    flip_bit,             ///< of a file that it keeps; of an entry if strength is divisible by 4
     lose_disk,            ///< an empty one comes after the span
     power_twice,          ///< and again while it looks at its disk: strength
     user_pause,

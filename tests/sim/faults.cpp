@@ -176,7 +176,7 @@ bool Faults::happen_to_node(const Fault& fault) {
             start_later(fault.target, fault.span);
             return true;
         case FaultKind::flip_bit:
-            if (cloned_ || !sim_.may_damage(fault.target) || !node.flip_bit()) return false;
+            if (cloned_ || !sim_.may_damage(fault.target) || !node.flip_bit(fault.strength % 4 == 0)) return false;
             sim_.note_damage(node.id(), Simulation::Damage::rot);
             return true;
         default: break;

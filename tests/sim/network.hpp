@@ -34,6 +34,9 @@ class Network {
     void peer_says(std::uint32_t from, const NodeId& to, PeerPayload payload);
     void reset_connections();
 
+    /// Whether these two talk when nothing is wrong.
+    bool wanted(std::uint32_t a, std::uint32_t b) const;
+
     // One direction of a link.
     /// Nothing passes; the ends notice after a while.
     void cut(std::uint32_t from, std::uint32_t to, bool cut);
@@ -85,7 +88,6 @@ class Network {
     void watch(std::uint64_t session);
     void end_session(std::uint64_t id, Millis node_hears, Millis coordinator_hears);
     void break_session(std::uint64_t id);
-    bool wanted(std::uint32_t a, std::uint32_t b) const;
     bool passes(std::uint32_t a, std::uint32_t b) const { return !link(a, b).dead() && !link(b, a).dead(); }
     void drop_edge(std::uint32_t a, std::uint32_t b);
     void deliver(std::uint32_t from, std::uint32_t to, std::uint64_t generation, const PeerPayload& payload);

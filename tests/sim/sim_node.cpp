@@ -19,7 +19,7 @@ std::string type_name(const T& value) {
         "Send", "Redial", "SetPeers", "SendPeer", "Serve", "VerifyChunk", "DropChunk", "PersistSeen", "AdoptManifest",
         "SaveLeases", "DropPrivateState", "FollowPlan", "OpenStaging", "DropStaging", "DropContributions", "Encode",
         "ReducePiece", "WritePrepared", "AppendEntry", "Apply", "LoadState", "AdoptSnapshot", "DropSnapshot",
-        "ComputeDigest", "WriteSnapshot", "Prune", "StartTrainer", "KillTrainer", "TrainerLoad", "TrainerFeed",
+        "ComputeDigest", "WriteSnapshot", "VerifyKept", "Prune", "StartTrainer", "KillTrainer", "TrainerLoad", "TrainerFeed",
         "TrainerTrain", "TrainerFreeze", "SaveProgress", "RestoreProgress", "Evaluate", "Note", "Exit"};
     static_assert(std::size(kNames) == std::variant_size_v<T>);
     return kNames[value.index()];
@@ -32,6 +32,8 @@ SimNode::SimNode(Simulation& sim, std::uint32_t index)
     id_ = node_id_of(key_);
 }
 SimNode::~SimNode() = default;
+
+const Manifest& SimNode::sim_manifest() const { return sim_.manifest(); }
 
 Millis SimNode::disk_time() { return world_.rng.chance(0.05) ? world_.rng.ms(20, 400) : world_.rng.ms(0, 15); }
 
@@ -62,6 +64,7 @@ void SimNode::start() {
     config.trainer_silence = Millis(4000);
     config.trainer_backoff = Millis(200);
     config.default_edge_patience = Millis(1500);
+    config.scrub_every = world_.rng.ms(1000, 8000);
     read_residual();
     opened->image.residual_tag = residual_;
     set_store(std::move(opened->store));
@@ -294,8 +297,8 @@ void SimNode::set_disk_full(bool full) {
     feed(DiskState{full});
 }
 
-bool SimNode::flip_bit() {
-    auto path = disk_.flip_bit(folder_.string(), world_.rng);
+bool SimNode::flip_bit(bool of_entry) {
+    auto path = disk_.flip_bit(folder_.string() + (of_entry ? "/entries" : ""), world_.rng);
     if (!path) return false;
     world_.say(name(), "has a flipped bit in " + *path);
     rotten_ = true;

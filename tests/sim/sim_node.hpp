@@ -41,6 +41,10 @@ class SimNode {
     LogDisk& disk() { return disk_; }
     /// Whether its disk holds a copy of a decided entry, or a state above it.
     const DiskFacts& facts() const { return facts_; }
+    /// The same from the files themselves.
+    DiskFacts read_disk() const { return read_facts(folder_, sim_manifest()); }
+    /// It once had this state by a snapshot of somebody, and not what lies below.
+    bool jumped_to(Step step) const { return jumps_.contains(step); }
 
     void start();
     /// kill -9, or the power goes (what is not synced may be lost).
@@ -52,8 +56,8 @@ class SimNode {
     /// The n-th of its next syncs fails; of its next writes that take space.
     void fail_sync(std::uint64_t n) { disk_.medium().fail_sync_at(n); }
     void fail_space(std::uint64_t n) { disk_.medium().fill_at(n); }
-    /// A bit of a kept file is not what it was. False: there was none.
-    bool flip_bit();
+    /// A bit of a kept file, or of an entry, is not what it was. False: there was none.
+    bool flip_bit(bool of_entry);
     /// When it starts next, the power fails at the n-th disk operation.
     void trips_at(std::uint64_t n) { trips_at_ = n; }
     /// This node's disk as it is now, and another one put in its place: the process ends. Identity and token are kept
@@ -144,6 +148,7 @@ class SimNode {
     void on(const node::DropSnapshot& a);
     void on(const node::ComputeDigest& a);
     void on(const node::WriteSnapshot& a);
+    void on(const node::VerifyKept& a);
     void on(const node::Prune& a);
     Result<void> fetch_base();
     void read_residual();
@@ -174,6 +179,8 @@ class SimNode {
 
     void on(const node::Note& a);
     void on(const node::Exit& a);
+
+    const Manifest& sim_manifest() const;
 
     Simulation& sim_;
     Corner world_;
@@ -214,6 +221,7 @@ class SimNode {
     Mono disk_busy_until_;
     std::map<node::ChunkHandle, PeerData> chunks_;
     std::uint64_t next_chunk_ = 0;
+    std::set<Step> jumps_;
     bool jumped_ = false;  ///< by a snapshot, since the trainer was told last
     std::map<Digest, std::vector<std::function<void()>>> opening_;  ///< plans whose staging is not open yet
     struct Refused {

@@ -283,6 +283,7 @@ void SimNode::on(const AdoptSnapshot& a) {
         if (!adopted) return fail(adopted.error());
         require(store_->decisions().next() >= a.step, "I10", name() + " has a snapshot without its decisions");
         jumped_ = true;
+        jumps_.insert(a.step);
         reached(a.step);
         return Answer{*adopted};
     });
@@ -308,6 +309,14 @@ void SimNode::on(const WriteSnapshot& a) {
     on_disk(a.op, disk_time() * 4, [this, a]() -> Outcome {
         require(store_->state_step() == a.step, "I2", name() + " writes a snapshot of another state");
         return carry_out(*store_, a);
+    });
+}
+
+void SimNode::on(const VerifyKept& a) {
+    on_disk(a.op, world_.rng.ms(0, 5), [this, a]() -> Outcome {
+        auto done = carry_out(*store_, a);
+        if (!done) something_is_deleted();
+        return done;
     });
 }
 

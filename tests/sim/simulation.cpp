@@ -13,6 +13,7 @@ namespace skerry::sim {
 
 namespace {
 constexpr Millis kHealTime{900'000};
+constexpr Millis kLook{1000};
 constexpr std::uint64_t kProgress = 3;
 constexpr std::int64_t kWallStart = 1'800'000'000;
 constexpr std::int64_t kTokenLives = 30 * 86'400;
@@ -213,6 +214,7 @@ void Simulation::run() {
     run_until(world.now + Millis(1500) + settings.fault_time);
     faults->heal();
     wait_for_progress();
+    wait_for_repair();
     final_checks();
 }
 
@@ -238,6 +240,50 @@ void Simulation::wait_for_progress() {
         require(world.now < limit, "L1", "no progress after healing\n" + describe());
         (void)world.run_one(limit);
     }
+}
+
+/// L3: what rots is found and fetched again while everybody lives.
+void Simulation::wait_for_repair() {
+    const Mono limit = world.now + kHealTime;
+    for (std::string left = damage_left(); !left.empty(); left = damage_left()) {
+        require(world.now < limit, "L3", left + "\n" + describe());
+        run_until(world.now + kLook);
+    }
+}
+
+std::string Simulation::damage_left() const {
+    std::vector<DiskFacts> disks;
+    for (const auto& peer : nodes) disks.push_back(peer->up() ? peer->read_disk() : DiskFacts{});
+    for (std::uint32_t i = 0; i < nodes.size(); ++i) {
+        if (nodes[i]->gone()) continue;
+        if (!nodes[i]->up()) return nodes[i]->name() + " is down";
+        if (!disks[i].damaged.empty()) return nodes[i]->name() + " still has damaged " + disks[i].damaged;
+        if (std::string gap = gap_of(i, disks); !gap.empty()) return gap;
+    }
+    return {};
+}
+
+/// An entry that the node lacks, though it has older ones and a peer could give it. What a snapshot jumped over, or
+/// might have, is no gap.
+std::string Simulation::gap_of(std::uint32_t node, const std::vector<DiskFacts>& disks) const {
+    const DiskFacts& disk = disks[node];
+    bool jumped = false;  // here, or over steps without an entry
+    for (Step at = nodes[node]->view().head; !disk.entries.empty() && at > disk.entries.begin()->first;) {
+        const Step step{at.value - 1};
+        const skerry::coordinator::DecisionRow& row = coordinator->journal.decision(step);
+        const bool needed = row.kind == EntryKind::commit && !checker->dead(step);
+        const DiskFacts::Entry entry{row.plan_digest, parse_decision(row.record.decision.body)->roots.front()};
+        jumped = jumped || disk.snapshots.contains(at) || nodes[node]->jumped_to(at);
+        if (needed && !disk.has(step, entry)) {
+            if (jumped) return {};
+            for (std::uint32_t other = 0; other < nodes.size(); ++other)
+                if (other != node && disks[other].has(step, entry) && network->wanted(std::min(node, other), std::max(node, other)))
+                    return nodes[node]->name() + " lacks entry " + std::to_string(step.value) + ", " + nodes[other]->name() + " has it";
+        }
+        jumped = jumped && !needed;
+        at = step;
+    }
+    return {};
 }
 
 void Simulation::final_checks() const {

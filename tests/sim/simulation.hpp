@@ -86,6 +86,9 @@ class Simulation {
     bool done(Step far) const;
     void final_checks() const;
     void wait_for_progress();
+    void wait_for_repair();
+    std::string damage_left() const;
+    std::string gap_of(std::uint32_t node, const std::vector<DiskFacts>& disks) const;
 
     FaultPlan plan_;
     std::optional<NodeId> damaged_;

@@ -216,6 +216,7 @@ VirtualDisk VirtualDisk::clone() const {
     };
     VirtualDisk out(model_);
     out.root_ = copy(root_);
+    out.power_cuts_ = power_cuts_;
     return out;
 }
 

@@ -118,6 +118,18 @@ TEST(StatusView, SaysWhatAKillWouldCostAndWhyThereIsNoTrainer) {
         EXPECT_NE(all.find(part), std::string::npos) << part << " in " << all;
 }
 
+TEST(StatusView, SaysThatDamageIsBeingMended) {
+    Json status{{"schema", "skerry.node-status/1"}, {"log", {{"missing", 2}, {"damaged", 3}}}};
+    auto all = [&] {
+        std::string out;
+        for (const std::string& line : to_lines(status)) out += line + "\n";
+        return out;
+    };
+    EXPECT_NE(all().find("2 damaged entries are being fetched again · found damaged since the start: 3"), std::string::npos) << all();
+    status["log"]["missing"] = 0;
+    EXPECT_EQ(all().find("damaged"), std::string::npos) << all();
+}
+
 TEST(StatusView, UnderstandsDocumentsThatLackEverything) {
     for (const char* schema : {"skerry.status/1", "skerry.node-status/1", "skerry.runs/1"})
         EXPECT_FALSE(to_lines(Json{{"schema", schema}}).empty());

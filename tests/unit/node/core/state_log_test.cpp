@@ -72,13 +72,56 @@ TEST_F(StateLogTest, AWorkingCopyThatIsNotWhatItSaysIsReplayedFromBelow) {
     EXPECT_EQ(log.log_head(), Step{3});
 }
 
-TEST_F(StateLogTest, AGapBelowItIsFilledFirst) {
+TEST_F(StateLogTest, AGapBelowItIsNoReasonToReplay) {
     image.entries = {Step{0}, Step{2}};
     log.begin(image);
-    const LoadState asked = load();
-    EXPECT_EQ(asked.step, Step{0});
-    EXPECT_TRUE(asked.initial);
-    EXPECT_EQ(log.log_head(), Step{1}) << "entry 1 is fetched again";
+    EXPECT_EQ(load().step, Step{3});
+    EXPECT_EQ(log.oldest_entry(), Step{2}) << "what is below a gap is not offered";
+    EXPECT_EQ(log.newest_missing(Step{3}), Step{1});
+    EXPECT_EQ(log.newest_missing(Step{1}), std::nullopt);
+    log.restored(Step{1});
+    EXPECT_EQ(log.missing(), 0U);
+    EXPECT_EQ(log.oldest_entry(), Step{0});
+}
+
+TEST_F(StateLogTest, WhatASnapshotJumpedOverIsNotMissing) {
+    image.entries = {Step{0}, Step{2}};
+    image.snapshots = {{Step{2}, numbered<Digest>(8)}};
+    log.begin(image);
+    EXPECT_EQ(log.missing(), 0U);
+    StateLog other{bench.context, chain};
+    image.damaged = {Step{1}};  // it was here
+    other.begin(image);
+    EXPECT_EQ(other.missing(), 1U);
+}
+
+TEST_F(StateLogTest, WhatIsDamagedIsMissingUntilItMayGo) {
+    image.snapshots = {{Step{2}, numbered<Digest>(8)}};
+    log.begin(image);
+    EXPECT_TRUE(log.lose({Step{1}, false}));
+    EXPECT_FALSE(log.lose({Step{1}, false})) << "it is not here any longer";
+    EXPECT_TRUE(log.misses(Step{1}));
+    log.prune(Step{2});
+    const OpId pruning = bench.take<Prune>().at(0).op;
+    log.on_done({pruning, {}, PrunedAnswer{{}, {}}});
+    EXPECT_TRUE(log.misses(Step{1})) << "the quota asked for nothing";
+    image.entries = {Step{0}, Step{2}};
+    image.damaged = {Step{1}};
+    StateLog full{bench.context, chain};
+    full.begin(image);
+    full.prune(Step{2});
+    full.on_done({bench.take<Prune>().at(0).op, {}, PrunedAnswer{{}, {Step{0}}}});
+    EXPECT_TRUE(full.misses(Step{1})) << "only what is older went";
+}
+
+TEST_F(StateLogTest, ServedBlocksArePartsOfAnEntryOrOfASnapshot) {
+    log.begin(image);
+    EXPECT_EQ(log.part_of({ObjectKind::block, Step{1}, numbered<Digest>(61)}), (Kept{Step{1}, false})) << "its leaf list";
+    EXPECT_EQ(log.part_of({ObjectKind::block, Step{1}, numbered<Digest>(51)}), (Kept{Step{1}, false})) << "its plan";
+    EXPECT_EQ(log.part_of({ObjectKind::block, Step{1}, numbered<Digest>(99)}), (Kept{Step{1}, true}));
+    EXPECT_EQ(log.part_of({ObjectKind::result, Step{1}, numbered<Digest>(51)}), (Kept{Step{1}, false}));
+    EXPECT_EQ(log.part_of({ObjectKind::result, Step{3}, numbered<Digest>(51)}), std::nullopt) << "of the open step";
+    EXPECT_EQ(log.part_of({ObjectKind::contribution, Step{1}, numbered<Digest>(51)}), std::nullopt);
 }
 
 TEST_F(StateLogTest, OfAnEarlierHistoryOrOlderThanASnapshotItIsOfNoUse) {

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
 #include "protocol/identity/merkle.hpp"
 #include "protocol/wire/canonical.hpp"
 #include "protocol/wire/chunk_codec.hpp"
@@ -140,6 +144,50 @@ TEST_F(PieceFilesTest, ASupersededPlanTakesNothingMore) {
     ASSERT_TRUE(files.follow(to_bytes(higher)));
     EXPECT_FALSE(files.is_open(digest));
     EXPECT_TRUE(files.is_open(body_digest(to_bytes(higher))));
+}
+
+Bytes content(const std::filesystem::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// Of a step far below the head: what was served damaged is fetched again into its place, bit for bit what it was.
+TEST(OldEntry, IsSetAsideWhenItIsServedAndComesBack) {
+    test::StoreRun run(2);
+    for (int k = 0; k < 3; ++k) run.run_step();
+    PieceFiles files{borrowed(run.store(0)), signing_with(run.key(0))};
+    PieceFiles others{borrowed(run.store(1)), signing_with(run.key(1))};
+    const auto path = run.folder(0) / "entries" / "0";
+    const Bytes good = content(path);
+    const DecisionRow row = *run.store(0).decisions().row(Step{0});
+    const ObjectRef chunks{ObjectKind::result, Step{0}, row.plan_digest};
+    test::flip_byte(path, std::filesystem::file_size(path) - 10);
+    EXPECT_TRUE(files.read(chunks, PieceIndex{0}));
+    EXPECT_EQ(files.read(chunks, PieceIndex{2}).error().code, Errc::digest_mismatch);
+    EXPECT_FALSE(run.store(0).has_entry(Step{0}));
+
+    VerifyChunk what;
+    what.object = {ObjectKind::block, Step{0}, row.plan_digest};
+    what.purpose = ChunkPurpose::plan_body;
+    EXPECT_EQ(files.take_block(what, *others.read(what.object, PieceIndex{0})->chunk)->verdict, ChunkVerdict::stored);
+    for (std::uint32_t p = 0; p < 3; ++p) {
+        auto piece = others.read(chunks, PieceIndex{p});
+        ASSERT_TRUE(piece);
+        what.object = chunks;
+        what.purpose = ChunkPurpose::entry;
+        what.piece = PieceIndex{p};
+        what.expect = piece->envelope.leaf;
+        EXPECT_EQ(files.take_piece(what, piece->envelope, *piece->chunk)->verdict, ChunkVerdict::stored);
+    }
+    AppendEntry append;
+    append.step = Step{0};
+    append.record = run.decisions()[0];
+    append.plan_digest = row.plan_digest;
+    append.root = row.root;
+    ASSERT_TRUE(files.append(append));
+    EXPECT_TRUE(run.store(0).verify_entry(Step{0}));
+    EXPECT_EQ(run.store(0).decisions().next(), Step{3});
+    EXPECT_EQ(content(path), good);
 }
 
 TEST_F(PieceFilesTest, ASnapshotComesBlockByBlock) {

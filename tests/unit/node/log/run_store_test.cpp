@@ -146,6 +146,33 @@ TEST(RunStore, ADamagedEntryIsSetAsideAndNamedAndTheStateStays) {
     EXPECT_TRUE(run.store(0).apply(k));
 }
 
+// Piece by piece, as the scrub does: only what is looked at is found, whatever was read and cached before.
+TEST(RunStore, ARottenPieceOrHeadIsFoundAndSetAside) {
+    StoreRun run(2);
+    for (int k = 0; k < 3; ++k) run.run_step();
+    RunStore& store = run.store(0);
+    ASSERT_TRUE(store.write_snapshot());
+    auto file = [&](const char* name) { return run.folder(0) / "entries" / name; };
+    const Digest plan = store.decisions().row(Step{1})->plan_digest;
+    ASSERT_TRUE(store.read_result(Step{1}, plan, PieceIndex{0}));
+
+    flip_byte(file("0"), fs::file_size(file("0")) - 10);
+    EXPECT_TRUE(store.verify_entry(Step{0}, PieceIndex{0}, 2));
+    EXPECT_EQ(store.verify_entry(Step{0}, PieceIndex{2}, 1).error().code, Errc::digest_mismatch);
+    flip_byte(file("1"), 100);
+    EXPECT_EQ(store.verify_entry(Step{1}, PieceIndex{2}, 1).error().code, Errc::digest_mismatch) << "its head";
+    fs::remove(file("2"));
+    EXPECT_EQ(store.verify_entry(Step{2}, PieceIndex{0}, 1).error().code, Errc::not_found);
+    EXPECT_EQ(store.entries(), std::vector<Step>{});
+    EXPECT_FALSE(fs::exists(file("0")) || fs::exists(file("1")));
+
+    EXPECT_TRUE(store.verify_snapshot(Step{3}, PieceIndex{0}, 3));
+    flip_byte(run.folder(0) / "snapshots" / "3" / "m", fs::file_size(run.folder(0) / "snapshots" / "3" / "m") - 1);
+    EXPECT_TRUE(store.verify_snapshot(Step{3}, PieceIndex{0}, 2));
+    EXPECT_FALSE(store.verify_snapshot(Step{3}, PieceIndex{2}, 1));
+    EXPECT_TRUE(store.snapshots().empty());
+}
+
 TEST(RunStore, APreparedEntryOutlivesARestartAndItsDecisionFinishesTheRename) {
     StoreRun run(2);
     Step k = run.head();
