@@ -40,16 +40,67 @@ class Damaged(ProcessTest):
         self.wait_all_heads([*nodes, late], head + 3)
         self.check_history([nodes[1], late], least_head=head + 3)
 
+    def wait_whole(self, good, gone_will_do=False):
+        """Until these files are again what they were, byte for byte."""
+        def still(path, data):
+            try:
+                return path.read_bytes() != data
+            except FileNotFoundError:
+                return not gone_will_do
+        self.wait(lambda: not any(still(path, data) for path, data in good.items()), 90,
+                  lambda: f"whole again: {[str(path) for path, data in good.items() if still(path, data)]}")
+
+    def log_of(self, node):
+        status = node.status()
+        return status["log"] if status else {"missing": -1, "damaged": -1}
+
     def test_own_entry_is_fetched_again_at_the_start(self):
         nodes = self.start_run()
         self.cluster.coordinator.wait_head(12)
         nodes[1].kill()
-        flip_byte(entries(nodes[1])[3])
+        path = entries(nodes[1])[3]
+        good = {path: path.read_bytes()}
+        flip_byte(path)
         nodes[1].start()
+        self.wait_whole(good)
         self.wait_current(nodes[1], 90)
         head = self.cluster.coordinator.status()["head"]
         self.wait_all_heads(nodes, head + 3)
         self.check_history(least_head=head + 3)
+
+    def test_entries_that_rot_while_the_node_lives_are_fetched_again(self):
+        token = self.prepare()
+        nodes = self.join(token, "node-1", "node-2", "node-3", toml='threads = 1\n[limits]\nscrub_every = "1s"')
+        self.cluster.coordinator.wait_head(12)
+        self.wait_all_heads(nodes, 12)
+        # A piece, the head and the whole file; each time of another entry.
+        piece, head, gone = entries(nodes[1])[2:5]
+        good = {path: path.read_bytes() for path in (piece, head, gone)}
+        flip_byte(piece)
+        flip_byte(head, 100)
+        gone.unlink()
+        pid, trainer = nodes[1].status()["pid"], nodes[1].status()["trainer_pid"]
+        self.wait_whole(good)
+        self.wait(lambda: self.log_of(nodes[1])["missing"] == 0, 30, "nothing missing")
+        status = nodes[1].status()
+        self.assertEqual(status["log"]["damaged"], 3)
+        self.assertEqual((status["pid"], status["trainer_pid"]), (pid, trainer), "neither was started again")
+        last = self.cluster.coordinator.status()["head"]
+        self.wait_all_heads(nodes, last + 3)
+        self.check_history(least_head=last + 3)
+
+    def test_a_snapshot_that_rots_while_the_node_lives_is_replaced(self):
+        token = self.prepare(local_steps=2, snapshot_every=5, quota="2MiB")
+        nodes = self.join(token, "node-1", "node-2", "node-3", toml='threads = 1\n[limits]\nscrub_every = "1s"')
+        self.cluster.coordinator.wait_head(40, 120)
+        blocks = [block for block in snapshot_blocks(nodes[1]) if block.parent.name.isdigit()][:2]
+        good = {block: block.read_bytes() for block in blocks}
+        for block in blocks:
+            flip_byte(block)
+        self.wait_whole(good, gone_will_do=True)
+        head = self.cluster.coordinator.status()["head"]
+        self.wait_all_heads(nodes, head + 6)
+        self.check_history(least_head=head + 6)
 
     def test_own_snapshot_is_fetched_again_at_the_start(self):
         nodes = self.start_run(local_steps=2, snapshot_every=5, quota="2MiB")

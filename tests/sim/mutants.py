@@ -358,6 +358,10 @@ bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
         "        const bool as_frozen = frozen_ && frozen_->step == decision.step && frozen_->segments == mine->segments;")]),
     "42": ("progress forgets the age of its delta", "I16", [(
         NODE + "local_work.cpp", "    note.base = base_;", "    note.base = log_.applied();")]),
+    "43": ("an entry that rotted below the head is never fetched again", "L3", [(
+        NODE + "repair.cpp", "    if (fetch_.step() || context_.now < again_) return;", "    if (again_ <= Mono::max()) return;")]),
+    "44": ("nobody reads old entries to see whether they are whole", "L3", [(
+        NODE + "scrub.cpp", "    if (op_ || context_.now < next_at_) return;", "    if (op_ || next_at_ <= Mono::max()) return;")]),
 }
 
 
