@@ -30,7 +30,11 @@ void SimCoordinator::lose(bool beside) {
         return ends;
     });
     old_.reset();
-    drill_.emplace(Drill{++started_, RebuildDesk(sim_.manifest().name, {}, signing()), 0});
+    // The operator names the nodes that he let in and did not put out.
+    std::set<NodeId> named;
+    for (const auto& [id, row] : journal.nodes())
+        if (row.state != NodeState::left && row.state != NodeState::revoked) named.insert(id);
+    drill_.emplace(Drill{++started_, RebuildDesk(sim_.manifest().name, std::move(named), signing()), 0});
     sim_.network->reset_sessions();
 }
 
@@ -72,15 +76,13 @@ bool SimCoordinator::may_finish(const RebuildStatus& status, bool patient) const
         const auto at = std::find_if(status.nodes.begin(), status.nodes.end(),
                                      [&](const RebuildNode& listed) { return listed.node == node->id(); });
         if (at == status.nodes.end()) return false;
-        if (!at->answered && (!patient || sim_.damaged())) return false;
+        if (!at->answered && !at->empty && (!patient || sim_.damaged())) return false;
     }
     return true;
 }
 
 void SimCoordinator::finish() {
-    std::set<NodeId> all;
-    for (const RebuildNode& node : drill_->desk.status().nodes) all.insert(node.node);
-    auto rebuilt = drill_->desk.finish(all, false);
+    auto rebuilt = drill_->desk.finish(false);
     require(rebuilt.has_value(), "I9", rebuilt ? "" : "the drill fails: " + rebuilt.error().detail);
     world_.say("coordinator", "is rebuilt at step " + std::to_string(rebuilt->head.value) +
                                   (rebuilt->adopted ? ", a prepared entry is decided next" : ""));
