@@ -110,6 +110,7 @@ class RebuildDesk {
     Holder* source(Step wanted);
     const Holder* newest() const;
     std::map<NodeId, RosterEntry> members() const;
+    std::set<NodeId> named_unknown(const std::map<NodeId, RosterEntry>& known) const;
     std::size_t copies() const;
     std::string find_fork() const;
     std::string find_unproven() const;

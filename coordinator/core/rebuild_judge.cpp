@@ -69,6 +69,14 @@ std::map<NodeId, RosterEntry> RebuildDesk::members() const {
     return out;
 }
 
+/// Named by the operator, but not known here to be of the run: it may have votes all the same, so it is missing.
+std::set<NodeId> RebuildDesk::named_unknown(const std::map<NodeId, RosterEntry>& known) const {
+    std::set<NodeId> out;
+    for (const NodeId& id : named_)
+        if (!known.contains(id)) out.insert(id);
+    return out;
+}
+
 std::string RebuildDesk::find_fork() const {
     if (run_.manifest.empty()) return {};
     for (const auto& [id, holder] : holders_) {
@@ -133,7 +141,7 @@ RebuildStatus RebuildDesk::status() const {
         if (all.contains(id) && here) ++s.answered;
         if (holder.asked) s.asking = true;
     }
-    s.members = all.size();
+    s.members = all.size() + named_unknown(all).size();
     s.needed = run_.manifest.empty() ? s.members : s.members - std::min(s.members, copies()) + 1;
     s.head = Step{chain_.size()};
     s.whole = !run_.manifest.empty() && chain_.size() >= longest().value;
@@ -159,7 +167,9 @@ Result<Rebuilt> RebuildDesk::finish(bool accept_loss, bool paused) const {
         if (holder) ++here;
         else missing += (missing.empty() ? "" : ", ") + label(id, entry.name);
     }
-    const bool enough = here + copies() > roster.size();
+    const auto unknown = named_unknown(roster);
+    for (const NodeId& id : unknown) missing += (missing.empty() ? "" : ", ") + id.short_hex();
+    const bool enough = here + copies() > roster.size() + unknown.size();
     if (here == 0 || (!enough && !accept_loss))
         return fail(Errc::bad_state,
                     "nodes of the newest roster that did not answer: " + missing + "; a step that was decided may be known to them alone",
