@@ -30,10 +30,13 @@ void SimCoordinator::lose(bool beside) {
         return ends;
     });
     old_.reset();
-    // The operator names the nodes that he let in and did not put out.
+    // The operator names his machines but those that left or that he put out.
     std::set<NodeId> named;
-    for (const auto& [id, row] : journal.nodes())
-        if (row.state != NodeState::left && row.state != NodeState::revoked) named.insert(id);
+    for (const auto& node : sim_.nodes) {
+        const auto row = journal.nodes().find(node->id());
+        const bool out = row != journal.nodes().end() && (row->second.state == NodeState::left || row->second.state == NodeState::revoked);
+        if (!out) named.insert(node->id());
+    }
     drill_.emplace(Drill{++started_, RebuildDesk(sim_.manifest().name, std::move(named), signing()), 0});
     sim_.network->reset_sessions();
 }
