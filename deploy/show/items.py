@@ -211,6 +211,17 @@ def upkeep():
     return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
 
 
+def tokenizer():
+    count, _ = ctest(pattern=r"^oracle\.tokenizer\.")
+    done = run([sys.executable, ROOT / "tests" / "bench" / "tokenizer_speed.py", "--bin", BUILD / "bin"], "tokenizer_speed")
+    values = values_in(done.stdout)
+    if done.returncode != 0 or not values:
+        raise Failed(f"the benchmark ended with {done.returncode}: {(done.stderr.strip() or 'no output').splitlines()[-1]}")
+    value = f"{count} kinds equal; on one core at least {values[-1]} times its speed"
+    need(float(values[-1]) >= 1.0, value)
+    return value
+
+
 ITEMS = [
     Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
     Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
@@ -241,4 +252,5 @@ ITEMS = [
     Item(24, "links and disks that fail", "others go on, status says why, all count again after the mending; digests equal", broken_links),
     Item(25, "rollback, lost disks, lost coordinator, power cut", "rebuilt from its nodes, rolled back and on, held and said why", recovery),
     Item(26, "a run forked from a state of another one", "S_0 is that state on every node, weights and momentum bit for bit; both runs go on", fork),
+    Item(27, "tokens of tokenizer.json", "equal to the tokenizers package's for three kinds; at least as fast", tokenizer),
 ]
