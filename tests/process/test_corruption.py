@@ -1,17 +1,29 @@
 """Damaged files: found by their hash, fetched again from elsewhere, never used."""
+import os
 import pathlib
 import unittest
 
 from harness import ProcessTest, flip_byte, wait_until
 
 
+def files(node, kind):
+    """Of a node that may live: what it removes meanwhile is left out."""
+    return [pathlib.Path(base, name) for base, _, names in os.walk(pathlib.Path(node.dir) / "run" / kind) for name in names]
+
+
 def entries(node):
-    return sorted((p for p in pathlib.Path(node.dir).glob("**/entries/*") if p.is_file()), key=lambda p: p.name)
+    return sorted(files(node, "entries"), key=lambda p: p.name)
+
+
+def size(path):
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def snapshot_blocks(node):
-    files = [p for p in pathlib.Path(node.dir).glob("**/snapshots/**/*") if p.is_file()]
-    return sorted(files, key=lambda p: p.stat().st_size, reverse=True)
+    return sorted(files(node, "snapshots"), key=size, reverse=True)
 
 
 def data_shards(node):
