@@ -92,10 +92,8 @@ void StepMachine::on_orders(const Orders& orders, Term term) {
     halted_ = false;
     leases_settled_ = false;
     if (orders.run_state == RunState::stopped) snapshot_asked_ = true;
-    if (orders.plan) {
-        wanted_in_ = term;
-        take_plan(*orders.plan);
-    }
+    if (orders.plan) wanted_in_ = term;
+    if (orders.plan) take_plan(*orders.plan);
     for (const OrderRequest& request : orders.requests) {
         if (request.ask == Ask::write_snapshot) snapshot_asked_ = true;
         if (request.ask == Ask::state_digest && request.step == log_.applied())

@@ -99,12 +99,8 @@ MUTANTS = {
          "static std::map<const void*, Term> g_highest;\n"
          "void SessionGate::begin(const NodeImage& image) {\n    term_ = g_highest[this] = image.term;"),
         (NODE + "session_gate.cpp",
-         "    context_.emit(PersistSeen{*op, term_, roster_.epoch(), incarnation_,",
-         "    g_highest[this] = std::max(g_highest[this], term_);\n"
-         "    context_.emit(PersistSeen{*op, g_highest[this], roster_.epoch(), incarnation_,"),
-        (NODE + "session_gate.cpp",
-         "    context_.emit(PersistSeen{*seen_op_, term_,",
-         "    g_highest[this] = std::max(g_highest[this], term_);\n    context_.emit(PersistSeen{*seen_op_, g_highest[this],"),
+         "    context_.emit(PersistSeen{write->op, term_,",
+         "    g_highest[this] = std::max(g_highest[this], term_);\n    context_.emit(PersistSeen{write->op, g_highest[this],"),
         (COORDINATOR + "admission.cpp", "hello.head > c_.head || hello.seen_term > c_.term ||", "hello.head > c_.head ||"),
     ]),
     "36": ("a rollback takes the number of the step that it goes back to", "I1", [(
