@@ -14,7 +14,7 @@ namespace {
 /// Two roots for one plan: so long a Blame may come that says who lied.
 constexpr Millis kBlameWait{2000};
 /// A silent member blocks for certain when nothing moved for so long.
-constexpr Millis kStillWait{750};
+constexpr Millis kStillWait{600};
 /// Nodes named in a reason.
 constexpr std::size_t kNamed = 3;
 }  // namespace
