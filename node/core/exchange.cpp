@@ -278,7 +278,8 @@ void Exchange::on_contribution(const Fetched& fetched) {
 }
 
 void Exchange::pump() {
-    if (plan_ && have_changed_ && context_.now - kHaveEvery >= have_sent_at_) send_have();
+    // The last piece is told at once: its owner may be gone, and somebody waits for it.
+    if (plan_ && have_changed_ && (complete() || context_.now - kHaveEvery >= have_sent_at_)) send_have();
 }
 
 void Exchange::send_have() {

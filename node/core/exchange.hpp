@@ -68,7 +68,7 @@ class Exchange {
     std::optional<Digest> on_done(const Done& done);
     /// A fresh connection has not heard our HAVE.
     void peer_up() { have_changed_ = plan_ != nullptr && results_have_ > 0; }
-    /// Starts what can be started; HAVE at most once a second.
+    /// Starts what can be started; HAVE at most once a second, and when all is here.
     void pump();
     Mono next_wake() const;
 
