@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "node/core/disk_errors.hpp"
 #include "node/core/step_machine.hpp"
 
 namespace skerry::node {
@@ -132,8 +133,7 @@ void StepMachine::on_encoded(const Done& done) {
     if (encode_dropped_) return;
     const auto* answer = std::get_if<EncodedAnswer>(&done.answer);
     if (done.error || answer == nullptr) {
-        const bool refused = done.error && (done.error->code == Errc::disk_full || done.error->code == Errc::io_error);
-        if (refused) return disk_refused();
+        if (done.error && is_disk_error(done.error->code)) return disk_refused();
         trainer_.fail("its weights could not be read");
         on_trainer_gone();
         return;

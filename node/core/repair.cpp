@@ -1,5 +1,7 @@
 #include "node/core/repair.hpp"
 
+#include "node/core/disk_errors.hpp"
+
 namespace skerry::node {
 
 void Repair::pump() {
@@ -42,8 +44,7 @@ void Repair::on_done(const Done& done) {
         context_.note("the entry of step " + std::to_string(step.value) + " is whole again");
         return;
     }
-    const bool refused = done.error->code == Errc::disk_full || done.error->code == Errc::io_error;
-    if (!refused) drop_staging(step);
+    if (!is_disk_error(done.error->code)) drop_staging(step);
     rest();
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "node/core/disk_errors.hpp"
 #include "protocol/wire/chunk_codec.hpp"
 
 namespace skerry::node {
@@ -51,7 +52,7 @@ std::optional<Kept> Scrub::on_done(const Done& done) {
     if (done.error || piece_ >= context_.grid.count()) next_object();
     if (!done.error) return std::nullopt;
     const Errc why = done.error->code;
-    const bool damaged = why == Errc::digest_mismatch || why == Errc::malformed || why == Errc::not_found;
+    const bool damaged = is_damage(why) || why == Errc::not_found;
     return damaged ? std::optional(what) : std::nullopt;  // else the disk refused: next time
 }
 

@@ -2,14 +2,13 @@
 
 #include <algorithm>
 
+#include "node/core/disk_errors.hpp"
 #include "protocol/wire/limits.hpp"
 
 namespace skerry::node {
 
 namespace {
-bool refused(const Done& done) {
-    return done.error && (done.error->code == Errc::disk_full || done.error->code == Errc::io_error);
-}
+bool refused(const Done& done) { return done.error && is_disk_error(done.error->code); }
 }  // namespace
 
 void StateLog::begin(const NodeImage& image) {
@@ -330,7 +329,7 @@ StateLog::Result StateLog::on_exclusive(const Running& running, const Done& done
                 }
                 // not_found: somebody else came upon the damage first, a load perhaps.
                 const Errc why = done.error ? done.error->code : Errc::internal;
-                const bool gone = why == Errc::digest_mismatch || why == Errc::malformed || why == Errc::not_found;
+                const bool gone = is_damage(why) || why == Errc::not_found;
                 if (back) broken_.insert(chain_.link(running.step).rollback_to);
                 if (gone && !back) lose({running.step, false});
                 else loaded_ = false;

@@ -9,16 +9,12 @@
 #include <string_view>
 #include <vector>
 
+#include "node/core/disk_errors.hpp"
 #include "node/log/disk.hpp"
 #include "protocol/base/bytes.hpp"
 #include "protocol/base/result.hpp"
 
 namespace skerry::node {
-
-/// The disk refused; the bytes are not to blame.
-inline bool is_disk_error(Errc code) { return code == Errc::disk_full || code == Errc::io_error; }
-/// Of something that was kept: it is not what it was.
-inline bool is_damage(Errc code) { return code == Errc::digest_mismatch || code == Errc::malformed; }
 
 /// An open file and its name. write_at and read_at may be called from several threads at once.
 class File {

@@ -13,9 +13,8 @@ namespace {
 using testing::Bench;
 using testing::numbered;
 using testing::peer_id;
-
-Digest plan_of(std::uint8_t step) { return numbered<Digest>(static_cast<std::uint8_t>(50 + step)); }
-Digest root_of(std::uint8_t step) { return numbered<Digest>(static_cast<std::uint8_t>(60 + step)); }
+using testing::plan_of;
+using testing::root_of;
 
 /// A node at S_4 with the entries 0 to 3, of two pieces each.
 struct LogCareTest : ::testing::Test {
@@ -33,15 +32,7 @@ struct LogCareTest : ::testing::Test {
         chain.begin(bench.context.manifest_digest);
         NodeImage image;
         for (std::uint8_t k = 0; k < 4; ++k) {
-            Decision decision;
-            decision.run = bench.context.manifest->run;
-            decision.step = Step{k};
-            decision.term = Term{1};
-            decision.attempt = Attempt{1};
-            decision.plan_digest = plan_of(k);
-            decision.roots = {root_of(k)};
-            decision.h_after = chain_next(chain.h(Step{k}), decision);
-            EXPECT_EQ(chain.learn({{to_bytes(decision), {}}, {}}), Chain::Learned::appended);
+            EXPECT_EQ(chain.learn({{to_bytes(testing::committed(bench.context, chain, k)), {}}, {}}), Chain::Learned::appended);
             image.entries.push_back(Step{k});
         }
         image.state = Step{4};

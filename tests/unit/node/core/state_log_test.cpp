@@ -24,16 +24,7 @@ struct StateLogTest : ::testing::Test {
         bench.context.manifest_digest = numbered<Digest>(5);
         chain.begin(bench.context.manifest_digest);
         for (std::uint8_t k = 0; k < 3; ++k) {
-            Decision decision;
-            decision.run = bench.context.manifest->run;
-            decision.step = Step{k};
-            decision.term = Term{1};
-            decision.attempt = Attempt{1};
-            decision.plan_digest = numbered<Digest>(static_cast<std::uint8_t>(50 + k));
-            decision.roots = {numbered<Digest>(static_cast<std::uint8_t>(60 + k))};
-            decision.tokens_after = 10U * (k + 1U);
-            decision.h_after = chain_next(chain.h(Step{k}), decision);
-            EXPECT_EQ(chain.learn({{to_bytes(decision), {}}, {}}), Chain::Learned::appended);
+            EXPECT_EQ(chain.learn({{to_bytes(testing::committed(bench.context, chain, k)), {}}, {}}), Chain::Learned::appended);
             image.entries.push_back(Step{k});
         }
         image.state = Step{3};

@@ -1,8 +1,10 @@
 #pragma once
 // What the tests of the node's core share: ids by number, a context with a small run, a roster of connected peers.
 
+#include "node/core/chain.hpp"
 #include "node/core/roster_book.hpp"
 #include "protocol/identity/keys.hpp"
+#include "protocol/rules/chain.hpp"
 #include "protocol/wire/canonical.hpp"
 
 namespace skerry::node::testing {
@@ -24,6 +26,23 @@ inline RosterEntry peer_entry(std::uint8_t number) {
     return entry;
 }
 inline NodeId peer_id(std::uint8_t number) { return peer_entry(number).node; }
+
+inline Digest plan_of(std::uint8_t step) { return numbered<Digest>(static_cast<std::uint8_t>(50 + step)); }
+inline Digest root_of(std::uint8_t step) { return numbered<Digest>(static_cast<std::uint8_t>(60 + step)); }
+
+/// The decision that step `k` was committed, valid after those that the chain knows.
+inline Decision committed(const Context& context, const Chain& chain, std::uint8_t k) {
+    Decision decision;
+    decision.run = context.manifest->run;
+    decision.step = Step{k};
+    decision.term = Term{1};
+    decision.attempt = Attempt{1};
+    decision.plan_digest = plan_of(k);
+    decision.roots = {root_of(k)};
+    decision.tokens_after = 10U * (k + 1U);
+    decision.h_after = chain_next(chain.h(Step{k}), decision);
+    return decision;
+}
 
 struct Bench {
     Context context;
