@@ -50,6 +50,8 @@ Result<void> RunStore::open_files(const Bytes* data_manifest) {
     done = check_manifest(data_manifest);
     for (const char* name : {"entries", "prepared", "snapshots", "contribution", "progress"}) {
         if (done) done = make_folder(folder_ / name);
+        // A process killed between a rename and this leaves names that are seen here, but that a power cut would take back.
+        if (done) done = sync_folder(folder_ / name);
     }
     if (!done) return done;
     remove_temporary_files();

@@ -15,8 +15,8 @@ std::string to_text(const std::vector<Segment>& segments) {
     return out;
 }
 
-const TrueContribution* Checker::find(Step step, const Digest& id) const {
-    auto at = made_.find({step, id});
+const TrueContribution* Checker::find(Step step, const Digest& id, const NodeId& node) const {
+    auto at = made_.find({step, id, node});
     return at == made_.end() ? nullptr : &at->second;
 }
 
@@ -38,8 +38,8 @@ void Checker::on_plan(const coordinator::PlanRow& row) {
         for (const Segment& s : p.segments) positions += s.to - s.from;
         require(positions > 0 && p.weight_tokens == positions * manifest_.sequence_tokens, "I11",
                 "a plan weighs " + std::to_string(positions) + " sequences as " + std::to_string(p.weight_tokens) + " tokens");
-        const auto* truth = find(row.step, p.contribution);
-        require(truth != nullptr && truth->node == p.node, "I7", "a plan binds a contribution that nobody made");
+        const auto* truth = find(row.step, p.contribution, p.node);
+        require(truth != nullptr, "I7", "a plan binds a contribution that nobody made");
         const auto age = row.step.value - truth->base.value;
         require(age <= manifest_.max_carry, "I16", "a plan binds a contribution of age " + std::to_string(age));
         require(truth->segments == p.segments, "I7",
@@ -70,11 +70,12 @@ void Checker::on_decision(const coordinator::DecisionRow& row, const Bytes& plan
 /// I7: the entry is the mean of what the plan binds.
 void Checker::check_entry(Step step, const Plan& plan, const Digest& root) {
     std::vector<Weighted> bound;
-    for (const Participant& p : plan.participants) bound.push_back({p.weight_tokens, find(step, p.contribution)->chunks.get()});
+    for (const Participant& p : plan.participants)
+        bound.push_back({p.weight_tokens, find(step, p.contribution, p.node)->chunks.get()});
     require(root == entry_root(form_, step, bound), "I7",
             "entry " + std::to_string(step.value) + " is not the mean of what its plan binds");
     for (auto& [key, truth] : made_)
-        if (key.first == step) truth.chunks.reset();
+        if (std::get<Step>(key) == step) truth.chunks.reset();
 }
 
 /// Nothing that was ever decided is missing, but for one step that must now be decided again.

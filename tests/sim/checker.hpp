@@ -31,8 +31,8 @@ class Checker {
   public:
     explicit Checker(const Manifest& manifest) : manifest_(manifest), form_(manifest) {}
 
-    void made(Step step, const Digest& id, TrueContribution what) { made_[{step, id}] = std::move(what); }
-    const TrueContribution* find(Step step, const Digest& id) const;
+    void made(Step step, const Digest& id, TrueContribution what) { made_[{step, id, what.node}] = std::move(what); }
+    const TrueContribution* find(Step step, const Digest& id, const NodeId& node) const;
 
     /// After a transaction is durable.
     void after_tx(const MemoryJournal& journal, const coordinator::Tx& tx);
@@ -74,7 +74,8 @@ class Checker {
 
     Manifest manifest_;
     ChunkForm form_;
-    std::map<std::pair<Step, Digest>, TrueContribution> made_;
+    /// The node too: beside a coordinator that was replaced, another may have trained the same sequences, bit for bit.
+    std::map<std::tuple<Step, Digest, NodeId>, TrueContribution> made_;
     std::map<Digest, Bytes> plans_;
     std::map<Step, Digest> states_;
     std::map<Step, std::uint32_t> copies_;
