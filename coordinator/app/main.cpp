@@ -151,6 +151,7 @@ int main_of(int argc, char** argv) {
     rebuild_command->add_flag("--yes", rebuild_options.yes, "take whoever answers for a node of yours");
     rebuild_command->add_flag("--accept-loss", rebuild_options.accept_loss,
                               "go on with fewer answers than can prove that nothing is missing; the chain will say so");
+    rebuild_command->add_flag("--paused", rebuild_options.paused, "do not set the run running: skerry run start does");
     rebuild_command->add_option("--patience", patience, "how long to wait for answers")->capture_default_str();
     rebuild_command->add_option("--ready-file", rebuild_ready, "written once the port is open");
 

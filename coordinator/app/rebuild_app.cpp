@@ -9,13 +9,12 @@
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/streambuf.hpp>
 #include <cstdio>
-#include <ctime>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "coordinator/app/service_keys.hpp"
+#include "coordinator/app/rebuild_folder.hpp"
 #include "coordinator/core/rebuild_base.hpp"
 #include "coordinator/server/connection_gate.hpp"
 #include "coordinator/server/run_host.hpp"
@@ -36,71 +35,16 @@ constexpr auto kSendPatience = std::chrono::seconds(20);
 constexpr auto kHandshakeWait = std::chrono::seconds(10);
 constexpr auto kLookEvery = std::chrono::milliseconds(200);
 constexpr auto kFinishPatience = std::chrono::seconds(2);
-constexpr std::size_t kMaxSettings = 64 * 1024;
+constexpr Millis kReturnPatience{30'000};    ///< for nodes that were looked at, to answer once they are confirmed
+constexpr Millis kProgressPatience{60'000};  ///< while somebody is asked, and nothing comes of it
 
-std::int64_t wall() { return static_cast<std::int64_t>(std::time(nullptr)); }
 Mono now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
-
-Result<void> keep_or_write(const fs::path& file, const std::string& text, ::mode_t mode) {
-    if (fs::exists(file)) return {};
-    return write_small_file(file, text, mode);
-}
-
-/// Keys and coordinator.toml of a new folder; a service key that is there stays.
-Result<ServiceKeys> prepare_folder(const RebuildOptions& options, const Places& places) {
-    // A restored coordinator has its keys: the root key may stay where it is.
-    const bool complete = fs::exists(places.config()) && fs::exists(places.service_key()) && fs::exists(places.service_certificate());
-    if (options.root_key.empty() && complete) return load_service_keys(places, wall());
-    if (options.root_key.empty())
-        return fail(Errc::usage, places.dir.string() + " has no service key and certificate", "give --root-key FILE: it signs new ones");
-    auto root = KeyPair::load(options.root_key);
-    if (!root) return fail(root.error());
-    for (const auto& folder : {places.dir, places.shards(), places.runs()})
-        if (auto made = make_private_folder(folder); !made) return fail(made.error());
-    if (!fs::exists(places.config()) && !is_name(options.name))
-        return fail(Errc::usage, "there is no coordinator.toml in " + places.dir.string(), "give --name, --public and --port as they were");
-    auto done = keep_or_write(places.config(), make_config_text(options.name, options.public_host, options.port), 0644);
-    if (done) done = keep_or_write(places.root_certificate(), make_root_certificate(*root), 0644);
-    if (done && !fs::exists(places.service_key())) done = KeyPair::generate().save(places.service_key());
-    if (done) done = renew_service_certificate(places, options.root_key, wall());
-    if (!done) return fail(done.error());
-    return load_service_keys(places, wall());
-}
 
 Signing make_signing(const KeyPair& service) {
     Signing out;
     out.sign = [service](ByteSpan body) { return service.sign(body); };
     out.verify_vote = [](const PublicKey& key, const Digest& h, const Signature& s) { return verify_vote(key, h, s); };
     return out;
-}
-
-Result<void> write_run(const Places& places, const RebuildOptions& options, const Rebuilt& rebuilt) {
-    const fs::path folder = places.run(options.run);
-    std::string settings = "{}";
-    fs::path settings_from = options.settings;
-    if (settings_from.empty() && fs::exists(folder / "settings.json")) settings_from = folder / "settings.json";
-    if (!settings_from.empty()) {
-        auto text = read_small_file(settings_from, kMaxSettings);
-        if (!text) return fail(text.error());
-        settings = *text;
-    }
-    if (auto parsed = parse_run_settings(settings); !parsed) return fail(parsed.error());
-    if (auto made = make_private_folder(folder); !made) return made;
-    if (auto wrote = write_small_file(folder / "settings.json", settings, 0600); !wrote) return wrote;
-    // Complete under another name first: a run that is there is whole.
-    const fs::path fresh = folder / "rebuild.db";
-    std::error_code ignored;
-    for (const char* ending : {"", "-wal", "-shm", "-journal"}) fs::remove(fresh.string() + ending, ignored);
-    {
-        auto journal = SqliteJournal::create(fresh, rebuilt.run);
-        if (!journal) return fail(journal.error());
-        if (auto applied = (*journal)->apply(rebuilt.tx); !applied) return applied;
-    }
-    fs::rename(fresh, folder / "run.db", ignored);
-    if (ignored) return fail(Errc::io_error, "cannot rename " + fresh.string() + ": " + ignored.message());
-    // Known to be no older than what the nodes hold.
-    fs::remove(folder / kRestoredMark, ignored);
-    return {};
 }
 
 /// The database that a restore put there.
@@ -130,10 +74,12 @@ class Drill {
     Task<> life();
     Task<> accept_all();
     Task<> serve(Tcp::socket socket);
-    Task<> talk(ControlStream& stream, SessionId id);
-    Task<> read_all(ControlStream& stream, SessionId id);
+    Task<> talk(Link& link, SessionId id);
+    Task<> read_all(Link& link, SessionId id);
     Task<> write_all(Link& link);
     Task<> wait_for_answers();
+    Task<> settle(Mono end, Millis for_unheard);
+    std::set<NodeId> listed();
     Task<bool> confirmed();
     void carry_out(Actions actions);
     void show(const RebuildStatus& status);
@@ -231,7 +177,7 @@ Task<> Drill::serve(Tcp::socket socket) {
             event.hello = std::get<Hello>(first->body);
             event.remote = address;
             carry_out(desk_.hello(event));
-            co_await talk(stream, id);
+            co_await talk(link, id);
             links_.erase(id);
             carry_out(desk_.closed(id));
         }
@@ -240,18 +186,19 @@ Task<> Drill::serve(Tcp::socket socket) {
     gate_.leave(address);
 }
 
-Task<> Drill::talk(ControlStream& stream, SessionId id) {
+Task<> Drill::talk(Link& link, SessionId id) {
     using namespace asio::experimental::awaitable_operators;
-    stream.frames().set_receive_limit(kMaxFrame);
-    auto in = read_all(stream, id);
-    auto out = write_all(*links_.at(id));
+    auto in = read_all(link, id);
+    auto out = write_all(link);
     co_await (std::move(in) || std::move(out));
 }
 
-Task<> Drill::read_all(ControlStream& stream, SessionId id) {
+Task<> Drill::read_all(Link& link, SessionId id) {
     for (;;) {
-        auto message = co_await stream.receive();
+        auto message = co_await link.stream->receive();
         if (!message) co_return;
+        // The limit of a stranger, but for the answer to a question.
+        link.stream->frames().set_receive_limit(kMaxFrameBeforeWelcome);
         carry_out(desk_.message({id, std::move(*message)}));
     }
 }
@@ -282,6 +229,7 @@ void Drill::carry_out(Actions actions) {
         const SessionId id = send ? send->session : close ? close->session : SessionId{};
         auto link = links_.find(id);
         if (link == links_.end()) continue;
+        if (send && std::holds_alternative<RebuildAsk>(send->message.body)) link->second->stream->frames().set_receive_limit(kMaxFrame);
         if (send) link->second->outbox.push_back(std::move(send->message));
         else link->second->closing = true;
         link->second->wake->cancel();
@@ -293,14 +241,16 @@ void Drill::show(const RebuildStatus& status) {
     std::string text;
     for (const RebuildNode& node : status.nodes) {
         text += "  " + node.node.hex().substr(0, 16) + "  " + (node.name.empty() ? "?" : node.name) + "  " +
-                (node.member ? "" : "in no roster  ") +
+                (node.member ? "" : "not in the newest roster  ") +
                 (node.answered ? "knows " + std::to_string(node.known.value) + " decisions" + (node.prepared ? ", holds a prepared entry" : "")
-                               : "has not answered") +
+                               : node.empty ? "holds nothing of the run" : "has not answered") +
                 "\n";
     }
     text += std::to_string(status.answered) + " of " + std::to_string(status.members) + " members answered, " +
-            std::to_string(status.needed) + " are needed; head " + std::to_string(status.head.value) + "\n";
+            std::to_string(status.needed) + " are needed";
+    text += desk_.confirmed() ? "; head " + std::to_string(status.head.value) + "\n" : "\n";
     if (!status.fork.empty()) text += "TWO CHAINS: " + status.fork + "\n";
+    if (!status.unproven.empty()) text += "NOT PROVEN: " + status.unproven + "\n";
     if (text == shown_) return;
     shown_ = text;
     std::printf("%s", text.c_str());
@@ -309,7 +259,8 @@ void Drill::show(const RebuildStatus& status) {
 
 /// Reads a line from standard input.
 Task<bool> Drill::confirmed() {
-    std::printf("Are these your nodes, and shall the run go on from them? Type yes: ");
+    std::printf("Are these your nodes, and shall the run go on from them? Whoever is not in the newest roster is left "
+                "out.\nType yes: ");
     std::fflush(stdout);
     asio::posix::stream_descriptor in(io_, ::dup(STDIN_FILENO));
     asio::streambuf buffer;
@@ -320,33 +271,57 @@ Task<bool> Drill::confirmed() {
     co_return !ec && line == "yes";
 }
 
-Task<> Drill::wait_for_answers() {
+/// Until all have answered, or it is late. `for_unheard`: how much longer nodes are waited for that were named and have
+/// not answered.
+Task<> Drill::settle(Mono end, Millis for_unheard) {
     asio::steady_timer pause(io_);
-    const Mono end = now() + options_.patience;
+    Step head;
+    Mono moved = now();
     for (;;) {
+        carry_out(desk_.tick(now()));
         const RebuildStatus status = desk_.status();
-        const bool late = now() >= end;
-        const bool may_lose = options_.accept_loss && late && status.whole && status.answered > 0;
-        if (!status.fork.empty() || status.all() || late || may_lose) break;
+        const bool looked_at = !desk_.confirmed() && status.members > 0 && status.answered == status.members;
+        if (!status.fork.empty() || status.all() || looked_at) co_return;
+        if (status.head > head) moved = now();
+        head = status.head;
+        const Mono last = status.asking ? std::max(end, moved) + kProgressPatience : status.unheard > 0 ? end + for_unheard : end;
+        if (now() >= last) co_return;
         pause.expires_after(kLookEvery);
         co_await pause.async_wait(no_throw);
     }
-    const bool ask = !options_.yes && options_.confirm.empty();
-    if (ask && desk_.status().fork.empty()) {
-        const bool good = co_await confirmed();
+}
+
+/// Whom the list shows as a member, here or not: one that is away now may have a vote, and is heard when it comes.
+std::set<NodeId> Drill::listed() {
+    std::set<NodeId> out;
+    for (const RebuildNode& node : desk_.status().nodes)
+        if (node.member) out.insert(node.node);
+    return out;
+}
+
+Task<> Drill::wait_for_answers() {
+    const Mono end = now() + options_.patience;
+    co_await settle(end, Millis(0));
+    if (!desk_.confirmed()) {
+        const std::set<NodeId> nodes = listed();
+        if (desk_.status().answered == 0) {
+            outcome_ = fail(Errc::bad_state, "no node answered that the newest roster names", "start the nodes, or name them with --confirm");
+            co_return;
+        }
+        bool good = options_.yes;
+        if (!good) good = co_await confirmed();
         if (!good) {
             outcome_ = fail(Errc::bad_state, "not confirmed: nothing was written", "name your nodes with --confirm");
             co_return;
         }
+        carry_out(desk_.confirm(nodes));
+        co_await settle(std::max(end, now()), kReturnPatience);
     }
     outcome_ = conclude();
 }
 
 Result<void> Drill::conclude() {
-    std::set<NodeId> nodes = options_.confirm;
-    if (nodes.empty())
-        for (const RebuildNode& node : desk_.status().nodes) nodes.insert(node.node);
-    auto rebuilt = desk_.finish(nodes, options_.accept_loss);
+    auto rebuilt = desk_.finish(options_.accept_loss, options_.paused);
     if (!rebuilt) return fail(rebuilt.error());
     if (base_) {
         auto kept = keep_base(*rebuilt, *base_);

@@ -24,8 +24,9 @@ struct RebuildOptions {
     std::optional<Address> listen;
     std::filesystem::path settings;  ///< times of the run (settings.json); empty: those of the program
     std::set<NodeId> confirm;        ///< these nodes and no other are listened to; not empty: nothing is asked
-    bool yes = false;                ///< whoever answers is right
+    bool yes = false;                ///< whoever answers, of the newest roster, is right
     bool accept_loss = false;
+    bool paused = false;             ///< the run waits for a start: nodes cannot tell that it was paused
     Millis patience{600'000};        ///< for the answers
     std::filesystem::path ready_file;
 };

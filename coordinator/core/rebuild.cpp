@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "coordinator/core/rebuild_rows.hpp"
 #include "protocol/identity/keys.hpp"
 #include "protocol/rules/chain.hpp"
 #include "protocol/wire/canonical.hpp"
@@ -11,73 +10,77 @@
 namespace skerry::coordinator {
 
 namespace {
+
+/// What a node may claim to have seen: numbers never wrap around.
+constexpr std::uint64_t kMaxClaimed = std::uint64_t{1} << 40;
+constexpr std::uint64_t kMaxLeaseClaimed = std::uint64_t{1} << 62;
+/// Questions that are out at once; each lets one node send a large frame.
+constexpr std::size_t kAtOnce = 16;
+constexpr Millis kAnswerPatience{20'000};
+
+/// What the list needs of a node that nobody has confirmed.
+void slim(RebuildAnswer& facts, std::optional<Roster>& roster) {
+    facts.roster.body = {};
+    facts.snapshots = {};
+    for (HeldPlan& held : facts.prepared) held.body = {};
+    if (!roster) return;
+    for (RosterEntry& entry : roster->nodes) entry.addresses = {};
+}
+
 }  // namespace
 
 // ------------------------------------------------------------------------------------------ what comes in
 
+std::optional<Refusal> RebuildDesk::refusal(const HelloReceived& event) const {
+    const Hello& hello = event.hello;
+    auto refuse = [](std::string why, std::string fix) { return Refusal{Errc::bad_state, "this coordinator is being rebuilt" + why, std::move(fix), 0}; };
+    if (hello.run_name != run_name_) return refuse(" for run " + run_name_, "try again later");
+    if (confirmed_ && !named_.contains(event.node)) return refuse(" from nodes that its operator named", "try again later");
+    // Its agent goes on trying, and is heard once it is newer.
+    if (hello.versions.max < kVersionOfChanges)
+        return refuse(", and a node of protocol 1.0 cannot say what it holds", "install a newer skerry-node, so that its copy counts");
+    if (hello.seen_term.value > kMaxClaimed || hello.seen_epoch.value > kMaxClaimed)
+        return refuse(", and this node names a term or an epoch that no coordinator can have reached", "join again with a token");
+    if (!holders_.contains(event.node) && holders_.size() >= kMaxNodes)
+        return refuse(", and " + std::to_string(kMaxNodes) + " nodes have dialled already", "the operator names the run's nodes with --confirm");
+    return {};
+}
+
 Actions RebuildDesk::hello(const HelloReceived& event) {
     Actions out;
-    const bool other = event.hello.run_name != run_name_;
-    const bool unknown = !only_.empty() && !only_.contains(event.node);
-    const bool full = !holders_.contains(event.node) && holders_.size() >= kMaxNodes;
-    const bool old = event.hello.versions.max < kVersionOfChanges;
-    if (other || unknown || full || old) {
-        // Its agent goes on trying, and is heard once it is newer.
-        Refusal why{Errc::bad_state, "this coordinator is being rebuilt for " + (other ? "run " + run_name_ : "nodes that its operator named"),
-                    "try again later", 0};
-        if (old && !other && !unknown && !full) {
-            why.reason = "this coordinator is being rebuilt, and a node of protocol 1.0 cannot say what it holds";
-            why.fix = "install a newer skerry-node, so that its copy counts";
-        }
-        out.push_back(Send{event.session, {{}, term_, {}, 1, std::move(why)}});
+    if (auto why = refusal(event)) {
+        out.push_back(Send{event.session, {{}, term_, {}, 1, std::move(*why)}});
         out.push_back(Close{event.session});
         return out;
     }
     Holder& holder = holders_[event.node];
-    if (holder.session) {
-        sessions_.erase(*holder.session);
-        out.push_back(Close{*holder.session});
-    }
+    forget(holder, out);
     holder.node = event.node;
     holder.key = event.key;
     holder.hello = event.hello;
     holder.session = event.session;
     holder.seq = holder.heard = 0;
     sessions_[event.session] = event.node;
-    if (asked_ && !sessions_.contains(asked_->first)) asked_.reset();
-    if (event.hello.seen_term > term_ || term_.value == 0) {
-        // Whoever answered before has stored a lower one: it is asked again.
-        term_ = Term{event.hello.seen_term.value + kRebuildTermStep};
-        for (auto& [id, each] : holders_) {
-            each.facts.reset();
-            if (each.session) ask(each, RebuildPart::facts, {}, out);
-        }
-    } else {
-        ask(holder, RebuildPart::facts, {}, out);
-    }
+    if (confirmed_) raise_term(event.hello.seen_term);
+    pump(out);
     return out;
 }
 
 Actions RebuildDesk::message(const MessageReceived& event) {
     Actions out;
     auto at = sessions_.find(event.session);
-    if (at == sessions_.end()) return out;
-    Holder& holder = holders_.at(at->second);
     const auto* answer = std::get_if<RebuildAnswer>(&event.message.body);
-    if (answer == nullptr || event.message.term != term_ || answer->term != term_ || event.message.seq <= holder.heard)
-        return out;
+    if (at == sessions_.end() || answer == nullptr) return out;
+    Holder& holder = holders_.at(at->second);
+    const bool fits = holder.asked && answer->part == holder.asked->part && answer->term == holder.asked->term &&
+                      event.message.term == holder.asked->term && event.message.seq > holder.heard;
+    if (!fits) return out;
     holder.heard = event.message.seq;
-    if (answer->part == RebuildPart::facts) {
-        holder.facts = *answer;
-        auto roster = parse_roster(answer->roster.body);
-        if (roster) holder.roster = std::move(*roster);
-    } else if (asked_ && asked_->first == event.session) {
-        const std::size_t before = records_.size() + run_.manifest.size();
-        if (answer->part == RebuildPart::manifest) take_manifest(*answer);
-        else take_records(*answer);
-        if (records_.size() + run_.manifest.size() == before) bad_.insert(holder.node);
-        asked_.reset();
-    }
+    holder.asked.reset();
+    bool good = false;
+    if (answer->part == RebuildPart::facts) good = take_facts(holder, *answer);
+    else good = answer->part == RebuildPart::manifest ? take_manifest(*answer) : take_records(holder.node, *answer);
+    if (!good) holder.wrong = true;
     pump(out);
     return out;
 }
@@ -87,149 +90,151 @@ Actions RebuildDesk::closed(SessionId session) {
     auto at = sessions_.find(session);
     if (at == sessions_.end()) return out;
     Holder& holder = holders_.at(at->second);
-    if (holder.session == session) holder.session.reset();
+    holder.session.reset();
+    holder.asked.reset();
     sessions_.erase(at);
-    if (asked_ && asked_->first == session) asked_.reset();
+    prune();
     pump(out);
     return out;
 }
 
-void RebuildDesk::ask(Holder& holder, RebuildPart part, Step from, Actions& out) {
-    out.push_back(Send{*holder.session, {{}, term_, {}, ++holder.seq, RebuildAsk{term_, part, from}}});
+Actions RebuildDesk::tick(Mono now) {
+    Actions out;
+    for (auto& [id, holder] : holders_) {
+        if (!holder.asked) continue;
+        if (!holder.asked->since) holder.asked->since = now;
+        if (now - *holder.asked->since < kAnswerPatience) continue;
+        ++holder.failed;
+        forget(holder, out);
+    }
+    prune();
+    pump(out);
+    return out;
 }
 
-/// Manifest, then the longest chain, from whoever has it and is here.
+/// A stranger that is gone takes no place; a node that others name is back in a moment.
+void RebuildDesk::prune() {
+    if (confirmed_) return;
+    std::erase_if(holders_, [&](const auto& item) { return !item.second.session && !named_by_others(item.first); });
+}
+
+Actions RebuildDesk::confirm(std::set<NodeId> nodes) {
+    Actions out;
+    confirmed_ = true;
+    named_ = std::move(nodes);
+    Term seen;
+    for (auto& [id, holder] : holders_) {
+        if (named_.contains(id)) seen = std::max(seen, holder.hello.seen_term);
+        else forget(holder, out);
+    }
+    raise_term(seen);
+    std::erase_if(holders_, [&](const auto& item) { return !named_.contains(item.first); });
+    pump(out);
+    return out;
+}
+
+/// Its session ends, if it has one.
+void RebuildDesk::forget(Holder& holder, Actions& out) {
+    holder.asked.reset();
+    if (!holder.session) return;
+    sessions_.erase(*holder.session);
+    out.push_back(Close{*holder.session});
+    holder.session.reset();
+}
+
+/// Whoever answered before has stored a lower one: it is asked again.
+void RebuildDesk::raise_term(Term seen) {
+    if (seen > term_ || term_.value == 0) term_ = Term{seen.value + kRebuildTermStep};
+}
+
+// ------------------------------------------------------------------------------------------------- asking
+
+void RebuildDesk::ask(Holder& holder, RebuildPart part, Step from, Actions& out) {
+    // A node is held to the new term by its confirmation alone.
+    const Term term = confirmed_ ? term_ : holder.hello.seen_term;
+    holder.asked = Question{term, part, {}};
+    out.push_back(Send{*holder.session, {{}, term, {}, ++holder.seq, RebuildAsk{term, part, from}}});
+}
+
+bool RebuildDesk::has_heard(const Holder& holder) const {
+    return holder.facts && (!confirmed_ || holder.facts->term == term_);
+}
+
 void RebuildDesk::pump(Actions& out) {
-    if (asked_) return;
+    std::vector<Holder*> waiting;
+    std::size_t room = kAtOnce;
+    for (auto& [id, holder] : holders_) {
+        if (holder.asked) room -= std::min<std::size_t>(room, 1);
+        else if (holder.session && !has_heard(holder)) waiting.push_back(&holder);
+    }
+    std::stable_sort(waiting.begin(), waiting.end(), [](const Holder* a, const Holder* b) { return a->failed < b->failed; });
+    for (std::size_t i = 0; i < waiting.size() && i < room; ++i) ask(*waiting[i], RebuildPart::facts, {}, out);
+    if (confirmed_) pump_bulk(out);
+}
+
+/// Manifest, then the longest chain, one question at a time, from whoever has it and is here.
+void RebuildDesk::pump_bulk(Actions& out) {
+    const bool out_already = std::any_of(holders_.begin(), holders_.end(), [](const auto& item) {
+        return item.second.asked && item.second.asked->part != RebuildPart::facts;
+    });
+    if (out_already) return;
     const bool want_manifest = run_.manifest.empty();
     if (!want_manifest && chain_.size() >= longest().value) return;
     const Step have{chain_.size()};
-    Holder* from = source(want_manifest ? Step{} : have.next());
-    if (from == nullptr) return;
-    const RebuildPart part = want_manifest ? RebuildPart::manifest : RebuildPart::decisions;
-    asked_ = {*from->session, part};
-    ask(*from, part, have, out);
+    if (Holder* from = source(want_manifest ? Step{} : have.next()))
+        ask(*from, want_manifest ? RebuildPart::manifest : RebuildPart::decisions, have, out);
 }
 
 RebuildDesk::Holder* RebuildDesk::source(Step wanted) {
-    for (auto& [id, holder] : holders_)
-        if (holder.session && holder.facts && !bad_.contains(id) && holder.roster && holder.facts->known >= wanted)
-            return &holder;
-    return nullptr;
+    Holder* best = nullptr;
+    for (auto& [id, holder] : holders_) {
+        const bool can = holder.session && !holder.asked && answered(holder) && !holder.wrong && holder.facts->known >= wanted;
+        if (can && (!best || holder.failed < best->failed)) best = &holder;
+    }
+    return best;
 }
 
-void RebuildDesk::take_manifest(const RebuildAnswer& answer) {
+bool RebuildDesk::take_facts(Holder& holder, const RebuildAnswer& answer) {
+    holder.facts = answer;
+    holder.roster.reset();
+    if (answer.incarnation.value > kMaxClaimed || answer.highest_lease.value > kMaxLeaseClaimed) return false;
+    if (auto roster = parse_roster(answer.roster.body)) holder.roster = std::move(*roster);
+    // Such a signature is the same each time.
+    holder.genuine = holder.roster && signing_.sign(answer.roster.body) == answer.roster.signature;
+    if (!confirmed_) slim(*holder.facts, holder.roster);
+    return true;
+}
+
+bool RebuildDesk::take_manifest(const RebuildAnswer& answer) {
     auto manifest = parse_manifest(answer.manifest);
-    if (!manifest || manifest->name != run_name_ || sha256(answer.data_manifest) != manifest->data_manifest) return;
+    if (!manifest || manifest->name != run_name_ || sha256(answer.data_manifest) != manifest->data_manifest) return false;
     run_ = {answer.manifest, answer.data_manifest};
     manifest_ = std::move(*manifest);
+    return true;
 }
 
-void RebuildDesk::take_records(const RebuildAnswer& answer) {
+/// True if the chain is longer by at least one.
+bool RebuildDesk::take_records(const NodeId& from, const RebuildAnswer& answer) {
+    const std::size_t before = chain_.size();
     for (const SignedDecision& record : answer.records) {
         auto decision = parse_decision(record.decision.body);
         const bool next = decision && decision->run == manifest_.run && decision->step.value == chain_.size();
-        if (!next || chain_next(h_at(decision->step), *decision) != decision->h_after || !co_signed(record, *decision)) return;
+        if (!next || chain_next(h_at(decision->step), *decision) != decision->h_after) break;
+        if (voters_of(record, *decision).size() < copies()) break;
         records_.push_back(record);
         chain_.push_back(std::move(*decision));
+        given_by_.push_back(from);
     }
+    return chain_.size() > before;
 }
 
-/// Enough nodes have signed what the chain is after it. The service key's signature proves nothing here: it may be the
-/// one that was lost.
-bool RebuildDesk::co_signed(const SignedDecision& record, const Decision& decision) const {
+/// Whose signatures under what the chain is after it are right. The service key's signature proves nothing here: it may
+/// be the one that was lost.
+std::set<NodeId> RebuildDesk::voters_of(const SignedDecision& record, const Decision& decision) const {
     std::set<NodeId> voters;
     for (const VoterSignature& v : record.voters)
         if (node_id_of(v.key) == v.node && signing_.verify_vote(v.key, decision.h_after, v.signature)) voters.insert(v.node);
-    return voters.size() >= std::max(1U, std::min(manifest_.durable_copies, manifest_.min_nodes));
-}
-
-// ------------------------------------------------------------------------------------------------- judging
-
-Digest RebuildDesk::h_at(Step step) const {
-    return step.value == 0 ? chain_start(body_digest(run_.manifest)) : chain_[step.value - 1].h_after;
-}
-
-Step RebuildDesk::longest() const {
-    Step out;
-    for (const auto& [id, holder] : holders_)
-        if (holder.facts && !bad_.contains(id)) out = std::max(out, holder.facts->known);
-    return out;
-}
-
-std::map<NodeId, RosterEntry> RebuildDesk::members(const std::set<NodeId>* confirmed) const {
-    std::map<NodeId, std::pair<Epoch, RosterEntry>> newest;
-    for (const auto& [id, holder] : holders_) {
-        if (!holder.roster || (confirmed && !confirmed->contains(id))) continue;
-        for (const RosterEntry& entry : holder.roster->nodes) {
-            auto [at, fresh] = newest.try_emplace(entry.node, holder.roster->epoch, entry);
-            if (!fresh && holder.roster->epoch > at->second.first) at->second = {holder.roster->epoch, entry};
-        }
-    }
-    std::map<NodeId, RosterEntry> out;
-    for (auto& [id, entry] : newest) out[id] = std::move(entry.second);
-    return out;
-}
-
-std::string RebuildDesk::find_fork() const {
-    for (const auto& [id, holder] : holders_) {
-        if (!holder.facts || run_.manifest.empty() || holder.facts->known.value > chain_.size()) continue;
-        if (h_at(holder.facts->known) == holder.facts->h_known || !holder.roster) continue;
-        return "at step " + std::to_string(holder.facts->known.value) + " " + holder.hello.node_name + " (" + id.short_hex() +
-               ") has the chain " + holder.facts->h_known.hex() + ", the longest one is " + h_at(holder.facts->known).hex();
-    }
-    for (const NodeId& id : bad_)
-        return holders_.at(id).hello.node_name + " (" + id.short_hex() + ") gave decisions that do not continue the chain " +
-               h_at(Step{chain_.size()}).hex() + " of step " + std::to_string(chain_.size());
-    return {};
-}
-
-RebuildStatus RebuildDesk::status() const {
-    RebuildStatus s;
-    s.term = term_;
-    const auto all = members(nullptr);
-    for (const auto& [id, entry] : all)
-        if (!holders_.contains(id)) s.nodes.push_back({id, entry.name, true, false, {}, false});
-    for (const auto& [id, holder] : holders_) {
-        const bool member = all.contains(id);
-        const bool answered = holder.facts.has_value();
-        s.nodes.push_back({id, holder.hello.node_name, member, answered, answered ? holder.facts->known : Step{},
-                           answered && !holder.facts->prepared.empty()});
-        if (member && answered) ++s.answered;
-    }
-    s.members = all.size();
-    const std::size_t copies = std::max(1U, std::min(manifest_.durable_copies, manifest_.min_nodes));
-    s.needed = run_.manifest.empty() ? s.members : s.members - std::min(s.members, copies) + 1;
-    s.head = Step{chain_.size()};
-    s.whole = !run_.manifest.empty() && chain_.size() >= longest().value;
-    s.fork = find_fork();
-    return s;
-}
-
-Result<Rebuilt> RebuildDesk::finish(const std::set<NodeId>& confirmed, bool accept_loss) const {
-    const RebuildStatus now = status();
-    if (!now.fork.empty()) return fail(Errc::bad_state, "two chains differ: " + now.fork, "revoke the node that is wrong: leave it off");
-    if (!now.whole || now.members == 0)
-        return fail(Errc::bad_state, "no node that answered holds the run's manifest and chain", "wait for more nodes");
-    const auto roster = members(&confirmed);
-    RebuildRows rows(run_, manifest_, term_, signing_);
-    std::size_t answered = 0;
-    std::string missing;
-    for (const auto& [id, entry] : roster) {
-        auto holder = holders_.find(id);
-        const bool here = confirmed.contains(id) && holder != holders_.end() && holder->second.facts;
-        rows.add_node(entry, here ? &holder->second.hello : nullptr, here ? &*holder->second.facts : nullptr);
-        if (here) ++answered;
-        else missing += (missing.empty() ? "" : ", ") + entry.name + " (" + id.short_hex() + ")";
-    }
-    const std::size_t copies = std::max(1U, std::min(manifest_.durable_copies, manifest_.min_nodes));
-    const bool enough = answered + copies > roster.size();
-    if (answered == 0 || (!enough && !accept_loss))
-        return fail(Errc::bad_state,
-                    "nodes of the rosters that did not answer: " + missing + "; a step that was decided may be known to them alone",
-                    "start them and wait, or accept the loss with --accept-loss");
-    for (std::size_t k = 0; k < records_.size(); ++k) rows.add_decision(chain_[k], records_[k]);
-    return rows.finish(!enough);
+    return voters;
 }
 
 }  // namespace skerry::coordinator

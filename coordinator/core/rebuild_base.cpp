@@ -58,7 +58,8 @@ Result<void> keep_base(Rebuilt& rebuilt, const Image& base) {
             meta->meta.epoch = std::max(meta->meta.epoch, base.meta.epoch.next());
             meta->meta.next_lease = std::max(meta->meta.next_lease, base.meta.next_lease);
             // Steps that were decided since say that it ran.
-            const bool as_it_was = rebuilt.head == base.head && meta->meta.run_state != RunState::stopped;
+            const bool settled = meta->meta.run_state == RunState::stopped || meta->meta.run_state == RunState::paused;
+            const bool as_it_was = rebuilt.head == base.head && !settled;
             if (as_it_was) meta->meta.run_state = base.meta.run_state;
             if (as_it_was) meta->meta.end_reason = base.meta.end_reason;
         }
@@ -67,6 +68,7 @@ Result<void> keep_base(Rebuilt& rebuilt, const Image& base) {
         // Nobody's roster names it: it was away or gone when the nodes last heard, or it alone knows better.
         const bool here = row.state == NodeState::joining || row.state == NodeState::current || row.state == NodeState::leaving;
         if (here) row.state = NodeState::away;
+        row.boot = {};  // its process may have a higher incarnation by now: that is no reason to hold
         people.push_back(op::PutNode{row});
     }
     // After ClaimTerm, before anything that names a node.

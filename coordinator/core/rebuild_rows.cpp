@@ -27,7 +27,8 @@ void RebuildRows::add_node(const RosterEntry& entry, const Hello* hello, const R
     row.incarnation = entry.incarnation;
     row.state = facts ? NodeState::joining : NodeState::away;
     if (hello && facts) {
-        row.boot = hello->boot;
+        // A process without an incarnation is a new one: it gets the next at its next Hello.
+        if (hello->incarnation_in_memory.value > 0) row.boot = hello->boot;
         row.curve = hello->curve;
         row.addresses = hello->addresses;
         row.incarnation = std::max(row.incarnation, facts->incarnation);
@@ -103,7 +104,7 @@ void RebuildRows::put_plan(std::vector<Op>& ops) const {
     ops.push_back(op::PutPlan{{plan.step, plan.term, plan.attempt, plan.epoch, body_digest(held.body), held.body, true}});
 }
 
-Rebuilt RebuildRows::finish(bool loss_accepted) {
+Rebuilt RebuildRows::finish(bool loss_accepted, bool paused) {
     const Step head{chain_.size()};
     for (auto& each : prepared_) {
         if (each.first.step != head) continue;
@@ -140,7 +141,9 @@ Rebuilt RebuildRows::finish(bool loss_accepted) {
     meta_.epoch = Epoch{meta_.epoch.value + kRebuildTermStep};
     const std::uint64_t tokens = chain_.empty() ? 0 : chain_.back().tokens_after;
     const bool ended = manifest_.target_tokens > 0 && tokens >= manifest_.target_tokens;
-    meta_.run_state = ended ? RunState::stopped : RunState::running;
+    // Without a step nobody can tell that it was ever started.
+    const bool began = !chain_.empty() || adopted_;
+    meta_.run_state = ended ? RunState::stopped : !began ? RunState::created : paused ? RunState::paused : RunState::running;
     if (ended) meta_.end_reason = "the target of " + std::to_string(manifest_.target_tokens) + " tokens is reached";
     meta_.loss_to_record = loss_accepted;
     ops.push_back(op::PutMeta{meta_});

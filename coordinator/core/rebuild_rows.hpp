@@ -17,7 +17,8 @@ class RebuildRows {
     void add_node(const RosterEntry& entry, const Hello* hello, const RebuildAnswer* facts);
     /// Consecutive. Signed anew: the service key is another one.
     void add_decision(const Decision& decision, const SignedDecision& record);
-    Rebuilt finish(bool loss_accepted);
+    /// `paused`: a run that may be running waits for a start.
+    Rebuilt finish(bool loss_accepted, bool paused);
 
   private:
     using Ranges = std::map<std::uint64_t, std::uint64_t>;  ///< lo -> hi, disjoint

@@ -178,6 +178,26 @@ class LostCoordinator(ProcessTest):
         answers = self.check_history(least_head=head)
         self.assertIn("loss_accepted", [d["kind"] for d in answers[nodes[0].name]["decisions"]])
 
+    def test_a_revoked_node_that_dials_the_drill_stays_out(self):
+        """It holds an older roster, which names it; the others hold a newer one, which does not."""
+        nodes = self.start_run(nodes=3)
+        coordinator = self.cluster.coordinator
+        coordinator.wait_head(3)
+        node_id = nodes[2].status()["node_id"]
+        coordinator.ask("nodes", "revoke", node_id)
+        self.assertEqual(nodes[2].wait(30), 11)
+        head = coordinator.status()["head"]
+        self.wait_all_heads(nodes[:2], head + 2)
+        self.lose_it()
+        nodes[2].start()
+        out = self.drill("--yes", "--patience", "60s").stdout
+        self.assertIn("2 of 2 members answered", out)
+        coordinator.start()
+        status = coordinator.wait_head(head + 4, 90)
+        self.assertNotIn(node_id, [node["node_id"] for node in status["nodes"]])
+        self.assertEqual(nodes[2].wait(60), 11, "it must not come in again")
+        self.check_history(nodes[:2], least_head=head + 4)
+
     def test_nodes_refuse_a_coordinator_of_another_root(self):
         nodes = self.start_run(nodes=2)
         coordinator = self.cluster.coordinator

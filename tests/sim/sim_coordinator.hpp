@@ -83,6 +83,7 @@ class SimCoordinator {
     struct Drill {
         std::uint64_t process = 0;
         coordinator::RebuildDesk desk;
+        std::set<NodeId> named;  ///< the operator's nodes, as he knew them when he began
         std::size_t answered = 0;
     };
     struct Doom {
@@ -105,9 +106,15 @@ class SimCoordinator {
     coordinator::Signing signing() const;
 
     // ---- sim_rebuild.cpp
+    std::set<NodeId> machines() const;
+    void begin_drill();
+    void tick_drill(std::uint64_t process);
     void take(coordinator::Event event);
+    void say(coordinator::Actions actions);
     void look();
+    void confirm(const coordinator::RebuildStatus& status);
     bool may_finish(const coordinator::RebuildStatus& status, bool patient) const;
+    bool only_new_ones_missing(const coordinator::RebuildStatus& status) const;
     void finish();
     void look_again(Step known);
 

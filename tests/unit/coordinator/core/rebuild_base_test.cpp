@@ -86,7 +86,9 @@ TEST_F(RebuildBaseTest, WhatOnlyACoordinatorKnowsStays) {
     base.tokens = {token};
     co::NodeRow known = row_of(1, NodeState::current);
     known.ticket = Bytes(16, 7);
-    base.nodes = {known, row_of(2, NodeState::revoked), row_of(3, NodeState::current), row_of(4, NodeState::left)};
+    co::NodeRow alone = row_of(3, NodeState::current);
+    alone.boot.bytes.fill(9);
+    base.nodes = {known, row_of(2, NodeState::revoked), alone, row_of(4, NodeState::left)};
     rebuilt.tx.ops.insert(rebuilt.tx.ops.begin() + 1, co::op::PutNode{row_of(2, NodeState::joining)});
     ASSERT_TRUE(co::keep_base(rebuilt, base));
     EXPECT_EQ(all<co::op::PutToken>().at(0).token.label, "berlin");
@@ -96,6 +98,7 @@ TEST_F(RebuildBaseTest, WhatOnlyACoordinatorKnowsStays) {
     EXPECT_EQ(rows.at(node_of(1)).state, NodeState::joining);
     EXPECT_EQ(rows.at(node_of(2)).state, NodeState::revoked) << "a rebuild pardons nobody";
     EXPECT_EQ(rows.at(node_of(3)).state, NodeState::away);
+    EXPECT_TRUE(rows.at(node_of(3)).boot.is_zero()) << "its process may have had more incarnations since";
     EXPECT_EQ(rows.at(node_of(4)).state, NodeState::left);
     EXPECT_TRUE(std::holds_alternative<co::op::ClaimTerm>(rebuilt.tx.ops.front()));
 }
