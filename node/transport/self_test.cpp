@@ -48,8 +48,7 @@ std::optional<std::string> next_user(void* listener, Clock::time_point until) {
         zmq_msg_init(&frame);
         zmq_msg_recv(&frame, listener, 0);
         more = zmq_msg_more(&frame);
-        const char* id = zmq_msg_gets(&frame, "User-Id");
-        user = id == nullptr ? "" : id;
+        user = connection_user(&frame);
         zmq_msg_close(&frame);
     }
     return user;

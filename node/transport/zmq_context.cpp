@@ -46,4 +46,9 @@ Error zmq_error(const std::string& what) {
     return {errc, what + ": " + zmq_strerror(code), {}};
 }
 
+std::string connection_user(void* message) {
+    const char* user = zmq_msg_gets(static_cast<zmq_msg_t*>(message), "User-Id");
+    return user != nullptr ? user : "";
+}
+
 }  // namespace skerry::node

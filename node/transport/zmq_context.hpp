@@ -51,4 +51,8 @@ class ZmqSocket {
 /// libzmq's errno as an Error.
 Error zmq_error(const std::string& what);
 
+/// The name that the handshake gave the connection on which a message (zmq_msg_t) came; empty if none. libzmq's thread
+/// made the text; tests/support/tsan.supp knows this function.
+std::string connection_user(void* message);
+
 }  // namespace skerry::node

@@ -59,8 +59,7 @@ bool receive_parts(void* socket, IncomingMessage& out) {
         }
         if (index == 0) {
             // 4.3.4 loses the metadata of a routing id that was fetched ahead; the payload frame keeps it.
-            const char* user = zmq_msg_gets(&frame.message, "User-Id");
-            if (user != nullptr) out.user_id = user;
+            out.user_id = connection_user(&frame.message);
             out.fd = zmq_msg_get(&frame.message, ZMQ_SRCFD);
         }
         if (out.too_large) continue;

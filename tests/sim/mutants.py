@@ -87,7 +87,7 @@ MUTANTS = {
         COORDINATOR + "rebuild_rows.cpp", "        if (each.first.step != head) continue;", "        continue;")]),
     "23": ("a rebuild takes the lowest prepared attempt", "I9", [(
         COORDINATOR + "rebuild_rows.cpp", "rank(each.first) > rank(adopted_->first)", "rank(each.first) < rank(adopted_->first)")]),
-    "24": ("a rebuild decides the entry that it found before it is copied", "I5", [(
+    "24": ("a rebuild decides the entry that it found before it is copied", "I5 I9", [(
         COORDINATOR + "step_machine.cpp",
         "votes.durable.begin()->second < open.plan.durable_copies) {",
         "votes.durable.begin()->second < (open.row.must_end_decided ? 1U : open.plan.durable_copies)) {")]),
@@ -170,9 +170,11 @@ MUTANTS = {
         NODE + "local_work.cpp",
         "    const bool residual = residual_tag_ && residual_tag_ == chain_.last_credited();",
         "    const bool residual = residual_tag_.has_value();")]),
-    "34": ("retention deletes entries above the floor", "I5 L1", [(
-        NODE + "state_log.cpp", "    action.entries_below = keep->first;", "    action.entries_below = applied_;")]),
-    "37": ("READY of a node that is not current counts", "I6 I8", [
+    "34": ("retention deletes entries above the floor", "I5 L1", [
+        (NODE + "state_log.cpp", "    action.entries_below = keep->first;", "    action.entries_below = applied_;"),
+        (LOG + "retention.cpp", "            if (keep_all || item.step >= oldest) continue;", "            if (keep_all) continue;"),
+    ]),
+    "37": ("READY of a node that is not current counts", "I6 I8 L1", [
         (COORDINATOR + "step_machine.cpp",
          "    if (!c_.here(node) || !node.report || !node.report->ready) return false;",
          "    if (!node.report || !node.report->ready) return false;"),
