@@ -11,8 +11,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <fstream>
 #include <new>
+#include <optional>
+#include <string>
 
 #include "protocol/base/assert.hpp"
 
@@ -84,6 +87,13 @@ void one_seed(Shared& shared, const Overrides& common, std::uint64_t seed) {
     else shared.fail(seed, "determinism", "two runs of one seed differ");
 }
 
+/// How a process of seeds ended that should not have; nothing if it ended well.
+std::optional<std::string> death(int status) {
+    if (WIFSIGNALED(status)) return "the process died of signal " + std::to_string(WTERMSIG(status)) + " (" + ::strsignal(WTERMSIG(status)) + ")";
+    if (WEXITSTATUS(status) != 0) return "the process ended with status " + std::to_string(WEXITSTATUS(status));
+    return {};
+}
+
 pid_t start(Shared& shared, const Overrides& common, std::uint64_t from, std::uint64_t to, std::uint64_t stride, const StopAt& stop) {
     std::fflush(stdout);
     const pid_t child = ::fork();
@@ -110,6 +120,9 @@ Outcome run_seed(std::uint64_t seed, const Overrides& overrides, bool trace, Pro
         std::snprintf(when, sizeof when, "%.3f s: ",
                       static_cast<double>(simulation.world.now.time_since_epoch().count()) / 1000.0);
         out.what = when + text;
+    } catch (const std::exception& error) {
+        out.broken = "exception";  // of memory, say: stderr is not seen
+        out.what = error.what();
     }
     out.hash = simulation.world.hash;
     out.events = simulation.world.events;
@@ -134,8 +147,9 @@ Tried try_seed(std::uint64_t seed, const Overrides& overrides) {
     int status = 0;
     ::waitpid(child, &status, 0);
     Tried out;
-    out.died = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-    if (out.died && shared->failed == 0) shared->fail(seed, "assertion", "the process died");
+    const auto why = death(status);
+    out.died = why.has_value();
+    if (out.died && shared->failed == 0) shared->fail(seed, "assertion", *why);
     if (shared->failed > 0) {
         out.broken = shared->failures[0].broken;
         out.what = shared->failures[0].what;
@@ -163,9 +177,8 @@ Totals run_seeds(const Overrides& common, std::uint64_t from, std::uint64_t to, 
         if (worker == workers.end()) continue;
         Shared& shared = *worker->shared;
         --running;
-        const bool died = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-        if (died) {
-            if (!shared.noted(shared.at)) shared.fail(shared.at, "assertion", "the process died");
+        if (const auto why = death(status)) {
+            if (!shared.noted(shared.at)) shared.fail(shared.at, "assertion", *why);
             if (!shared.stops(stop) && shared.at + stride <= to) {
                 worker->child = start(shared, common, shared.at + stride, to, stride, stop);
                 ++running;
