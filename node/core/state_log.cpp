@@ -103,13 +103,16 @@ Step StateLog::synced() const {
 Step StateLog::oldest_entry() const {
     // Of the run of entries that ends at the head: what is below a gap helps nobody.
     Step at = synced();
-    while (at.value > 0 && durably_passed(Step{at.value - 1})) at = Step{at.value - 1};
+    // What is about to go is not offered: its file may be gone before this is told so.
+    const Step stays = pruning_ ? *pruned_to_ : Step{};
+    while (at > stays && durably_passed(Step{at.value - 1})) at = Step{at.value - 1};
     return at;
 }
 
 std::vector<Step> StateLog::snapshots() const {
     std::vector<Step> out;
-    for (const auto& [step, digest] : snapshots_) out.push_back(step);
+    for (const auto& [step, digest] : snapshots_)
+        if (!pruning_ || step >= *pruned_to_) out.push_back(step);
     if (out.size() > kMaxSnapshotsPerReport)
         out.erase(out.begin(), out.end() - static_cast<std::ptrdiff_t>(kMaxSnapshotsPerReport));
     return out;
