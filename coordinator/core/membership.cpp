@@ -190,6 +190,10 @@ void Membership::leaving(Node& node, const Leaving& message) {
 
 std::optional<Error> Membership::revoke(const NodeId& id, const std::string& reason) {
     Node* node = c_.find(id);
+    if (!node && c_.behind.contains(id)) {  // it holds the run, and is in no book: a row keeps it out
+        node = &c_.nodes[id];
+        node->row.node = id;
+    }
     if (!node) return Error{Errc::not_found, "no node " + id.short_hex(), "skerry nodes"};
     c_.behind.erase(id);
     node->leaving = false;

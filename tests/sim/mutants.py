@@ -350,10 +350,6 @@ bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
         COORDINATOR + "step_machine.cpp",
         'if (!lost.empty()) return replace(lost == "lost" ? "a contribution is lost" : lost, true);',
         'if (!lost.empty()) return replace(lost == "lost" ? "a contribution is lost" : lost, false);')]),
-    "41": ("equal segments are taken for equal contributions", "I12 I6 I7", [(
-        NODE + "step_machine.cpp",
-        "        const bool as_frozen = frozen_ && frozen_->step == decision.step && frozen_->id == mine->contribution;",
-        "        const bool as_frozen = frozen_ && frozen_->step == decision.step && frozen_->segments == mine->segments;")]),
     "42": ("progress forgets the age of its delta", "I16", [(
         NODE + "local_work.cpp", "    note.base = base_;", "    note.base = log_.applied();")]),
     "43": ("an entry that rotted below the head is never fetched again", "L3", [(

@@ -152,6 +152,21 @@ TEST(Admission, ANodeThatKnowsMoreStopsPlanningUntilItIsRevoked) {
     EXPECT_EQ(a.refusal->code, Errc::revoked);
 }
 
+TEST(Admission, OneThatIsInNoBookCanBeRevokedToo) {
+    Rig rig;
+    FakeNode& a = rig.make_node("a");
+    a.report.head = Step{3};
+    rig.hello(a);
+    ASSERT_TRUE(a.refusal);
+    EXPECT_EQ(a.refusal->code, Errc::database_behind);
+    EXPECT_EQ(rig.status().phase, "behind");
+    EXPECT_FALSE(rig.admin(co::admin::RevokeNode{a.id, "lies"}));
+    EXPECT_NE(rig.status().phase, "behind");
+    rig.hello(a);
+    EXPECT_EQ(a.refusal->code, Errc::revoked);
+    EXPECT_NE(rig.status().phase, "behind");
+}
+
 TEST(Admission, AHigherTermIsTakenAsSeriously) {
     Rig rig;
     FakeNode& a = rig.join("a");
