@@ -65,7 +65,11 @@ class Metrics(ProcessTest):
 
     def test_a_nodes_page_agrees_with_its_status(self):
         nodes = self.paused_run()
+
+        def connected(node):
+            return metrics_page.value(self.families(node), "skerry_net_connections", state="connected")
         for node in nodes:
+            self.wait(lambda: connected(node) == 2, what=f"{node.name} connected to both others")
             page, status = self.families(node), node.status()
             for name, key in {"skerry_node_step": "head", "skerry_run_step": "run_head", "skerry_run_tokens_total": "tokens",
                               "skerry_trainer_restarts_total": "trainer_restarts", "skerry_log_size_bytes": "disk_bytes"}.items():
@@ -73,7 +77,6 @@ class Metrics(ProcessTest):
             self.assertEqual(metrics_page.value(page, "skerry_node_connected"), 1)
             self.assertEqual(metrics_page.value(page, "skerry_net_bytes_total", direction="sent"), status["sent_bytes"])
             self.assertEqual(metrics_page.value(page, "skerry_net_bytes_total", direction="received"), status["received_bytes"])
-            self.assertEqual(metrics_page.value(page, "skerry_net_connections", state="connected"), 2)
             self.assertEqual(metrics_page.value(page, "skerry_node_phase", phase=status["phase"]), 1)
             phases = [number for number in page["skerry_node_phase"]["samples"].values()]
             self.assertEqual(sum(phases), 1, "one phase at a time")

@@ -23,13 +23,13 @@ class PowerCut(ProcessTest):
         self.assertEqual(told["phase"], "open", told)
         self.cluster.kill()
         self.assertFalse(any(program.alive() for program in [*nodes, coordinator]))
-        for node in nodes:
-            node.start(env={})
-        coordinator.start()
+        coordinator.start()  # alone: nothing moves on while it is looked at
         status = coordinator.status()
         self.assertEqual((status["head"], status["h_head"]), (told["head"], told["h_head"]), "what was told is not what the disk has")
         self.assertGreater(status["term"], told["term"])
         self.assertEqual(status["phase"], "open", "the plan in force is lost")
+        for node in nodes:
+            node.start(env={})
         coordinator.wait_head(told["head"] + 4, 90)
         self.wait_all_heads(nodes, told["head"] + 4)
         answers = self.check_history(least_head=told["head"] + 4)
