@@ -113,7 +113,7 @@ bool Context::pinned(LeaseId lease) const {
     return false;
 }
 
-std::uint32_t Context::safe_copies() const {
+std::uint32_t safe_copies(const Manifest& manifest) {
     return std::max(1U, std::min(manifest.durable_copies, manifest.min_nodes));
 }
 

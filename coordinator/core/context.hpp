@@ -68,6 +68,9 @@ struct OpenPlan {
     const Participant* participant(const NodeId& node) const;
 };
 
+/// Copies that make an entry safe: durable_copies, but never more than the nodes a run must have.
+std::uint32_t safe_copies(const Manifest& manifest);
+
 struct Context {
     Context(Image image, CoreConfig config_in, Signing signing_in);
 
@@ -130,8 +133,7 @@ struct Context {
     std::string label(const NodeId& node) const;
     std::size_t current_count() const;
     bool pinned(LeaseId lease) const;
-    /// Copies that make an entry safe: durable_copies, but never more than the nodes a run must have.
-    std::uint32_t safe_copies() const;
+    std::uint32_t safe_copies() const { return coordinator::safe_copies(manifest); }
     /// h of S_k; empty if too old to be remembered.
     std::optional<Digest> h_at(Step step) const;
     /// Committed tokens of S_step; empty if too old to be remembered.

@@ -142,7 +142,7 @@ void RebuildDesk::forget(Holder& holder, Actions& out) {
     holder.session.reset();
 }
 
-/// Whoever answered before has stored a lower one: it is asked again.
+/// Whoever answered in a lower one has stored that: pump() asks it again.
 void RebuildDesk::raise_term(Term seen) {
     if (seen > term_ || term_.value == 0) term_ = Term{seen.value + kRebuildTermStep};
 }

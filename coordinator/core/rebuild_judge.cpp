@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "coordinator/core/context.hpp"
 #include "coordinator/core/rebuild.hpp"
 #include "coordinator/core/rebuild_rows.hpp"
 #include "protocol/identity/keys.hpp"
@@ -20,7 +21,7 @@ std::string label(const NodeId& node, const std::string& name) { return name + "
 
 }  // namespace
 
-std::size_t RebuildDesk::copies() const { return std::max(1U, std::min(manifest_.durable_copies, manifest_.min_nodes)); }
+std::size_t RebuildDesk::copies() const { return safe_copies(manifest_); }
 
 Digest RebuildDesk::h_at(Step step) const {
     return step.value == 0 ? chain_start(body_digest(run_.manifest)) : chain_[step.value - 1].h_after;

@@ -137,34 +137,30 @@ TEST(Admission, ARestoredDiskIsToldToDropItsWork) {
     EXPECT_EQ(a.welcome->incarnation, Incarnation{4});
 }
 
+/// A node that claims to know more stops planning, until it is revoked; then it stays out.
+void expect_holds_until_revoked(Rig& rig, FakeNode& node) {
+    node.report.head = Step{3};
+    rig.hello(node);
+    ASSERT_TRUE(node.refusal);
+    EXPECT_EQ(node.refusal->code, Errc::database_behind);
+    EXPECT_EQ(rig.status().phase, "behind");
+    EXPECT_FALSE(rig.admin(co::admin::RevokeNode{node.id, "lies"}));
+    EXPECT_NE(rig.status().phase, "behind");
+    rig.hello(node);
+    EXPECT_EQ(node.refusal->code, Errc::revoked);
+    EXPECT_NE(rig.status().phase, "behind");
+}
+
 TEST(Admission, ANodeThatKnowsMoreStopsPlanningUntilItIsRevoked) {
     Rig rig;
     FakeNode& a = rig.join("a");
     rig.drop(a);
-    a.report.head = Step{3};
-    rig.hello(a);
-    ASSERT_TRUE(a.refusal);
-    EXPECT_EQ(a.refusal->code, Errc::database_behind);
-    EXPECT_EQ(rig.status().phase, "behind");
-    EXPECT_FALSE(rig.admin(co::admin::RevokeNode{a.id, "lies"}));
-    EXPECT_NE(rig.status().phase, "behind");
-    rig.hello(a);
-    EXPECT_EQ(a.refusal->code, Errc::revoked);
+    expect_holds_until_revoked(rig, a);
 }
 
 TEST(Admission, OneThatIsInNoBookCanBeRevokedToo) {
     Rig rig;
-    FakeNode& a = rig.make_node("a");
-    a.report.head = Step{3};
-    rig.hello(a);
-    ASSERT_TRUE(a.refusal);
-    EXPECT_EQ(a.refusal->code, Errc::database_behind);
-    EXPECT_EQ(rig.status().phase, "behind");
-    EXPECT_FALSE(rig.admin(co::admin::RevokeNode{a.id, "lies"}));
-    EXPECT_NE(rig.status().phase, "behind");
-    rig.hello(a);
-    EXPECT_EQ(a.refusal->code, Errc::revoked);
-    EXPECT_NE(rig.status().phase, "behind");
+    expect_holds_until_revoked(rig, rig.make_node("a"));
 }
 
 TEST(Admission, AHigherTermIsTakenAsSeriously) {
