@@ -46,12 +46,14 @@ Region::~Region() {
 
 InnerLoop::InnerLoop(const ModelConfig& model, const TrainConfig& train, bool bf16, std::uint32_t threads)
     : model_config_(model), train_(train), table_(make_tensor_table(model)), bf16_(bf16) {
-    ModelOptions options;
-    options.bf16 = bf16;
-    options.batch = train.batch;
-    options.seq = train.seq;
-    options.threads = threads;
-    model_ = make_model(model, options);
+    WorkspacePlan plan;
+    plan.bf16 = bf16;
+    plan.micro_batch = train.batch;
+    plan.seq = train.seq;
+    plan.threads = threads;
+    constexpr std::uint64_t kKeepAttention = std::uint64_t{1} << 30;
+    if (make_workspace_layout(model, plan).p.bytes > kKeepAttention) plan.recompute = Recompute::attention;
+    model_ = make_model(model, plan);
     local_ = Buffer<float>(table_.elements);
     m_ = Buffer<float>(table_.elements);
     v_ = Buffer<float>(table_.elements);

@@ -56,6 +56,8 @@ struct KernelSet {
     /// in `order`, `run_count` + 1 entries.
     void (*embed_backward)(const float* dx, const std::int32_t* ids, const std::int32_t* order,
                            const std::int32_t* runs, long run_count, E* dtable, long d);
+    /// sum += g, or = when `first`.
+    void (*accumulate)(const E* g, float* sum, long n, bool first);
     double (*sum_squares)(const E* g, long n);
     /// p, m, v [n] updated; shadow (may be null) gets p in bf16. The order of operations is that of torch.optim.AdamW.
     void (*adamw)(float* p, float* m, float* v, const E* g, Bf16* shadow, long n, AdamW how);

@@ -82,19 +82,15 @@ void rms_forward(const float* x, const E* add, float* x_out, const float* w, E* 
 #pragma omp parallel for schedule(static) if (rows * d >= kParallel)
     for (long r = 0; r < rows; ++r) {
         const float* in = x + r * d;
-        float sum = 0;
         if (add) {
             const E* more = add + r * d;
             float* out = x_out + r * d;
-            for (long i = 0; i < d; ++i) {
-                const float v = in[i] + to_float(more[i]);
-                out[i] = v;
-                sum += v * v;
-            }
+            for (long i = 0; i < d; ++i) out[i] = in[i] + to_float(more[i]);
             in = out;
-        } else {
-            for (long i = 0; i < d; ++i) sum += in[i] * in[i];
         }
+        // One loop for both cases: where a layer is computed again from its kept input, every bit must come out the same.
+        float sum = 0;
+        for (long i = 0; i < d; ++i) sum += in[i] * in[i];
         const float scale = 1.F / sqrtf(sum / static_cast<float>(d) + eps);
         inv[r] = scale;
         E* out = h + r * d;
@@ -338,6 +334,12 @@ void embed_backward(const float* dx, const std::int32_t* ids, const std::int32_t
 }
 
 template <class E>
+void accumulate(const E* g, float* sum, long n, bool first) {
+#pragma omp parallel for schedule(static) if (n >= kParallel)
+    for (long i = 0; i < n; ++i) sum[i] = (first ? 0.F : sum[i]) + to_float(g[i]);
+}
+
+template <class E>
 double sum_squares(const E* g, long n) {
     constexpr long kBlock = 4096;
     const long blocks = (n + kBlock - 1) / kBlock;
@@ -371,7 +373,7 @@ constexpr KernelSet<E> kFunctions = {
     rms_forward<E>,   rms_backward<E>,        rope_unpack<E>,     rope_pack<E>,
     move_heads<E, true>, move_heads<E, false>, softmax_causal<E>, softmax_backward<E>,
     swiglu<E>,        swiglu_backward<E>,     cross_entropy<E>,   embed,
-    embed_backward<E>, sum_squares<E>,        adamw,              convert<E>,
+    embed_backward<E>, accumulate<E>,       sum_squares<E>,      adamw,              convert<E>,
 };
 
 #define SKERRY_STRING2(x) #x

@@ -10,6 +10,7 @@
 
 #include "node/model_folder/tensor_table.hpp"
 #include "node/trainer/torch/kernels.hpp"
+#include "node/trainer/trainer_memory.hpp"
 
 namespace skerry::node {
 
@@ -26,6 +27,8 @@ struct TokenBatch {
 };
 
 /// One model with its workspace. One thread calls it; it uses torch's threads inside.
+///
+/// A batch larger than the plan's micro_batch is computed in several passes; their gradients are added up in float.
 class Model {
   public:
     virtual ~Model() = default;
@@ -38,7 +41,7 @@ class Model {
     virtual void logits(const Weights& weights, const TokenBatch& tokens, std::uint32_t at,
                         std::span<float> out) = 0;
 
-    /// The gradient [P] in the model's own precision.
+    /// Of the gradient [P], which is in the model's own precision, or float where it was added up.
     virtual double gradient_sum_squares() const = 0;
     /// One AdamW step over elements [lo, hi).
     virtual void adamw(float* p, float* m, float* v, Bf16* shadow, std::uint64_t lo, std::uint64_t hi,
@@ -46,19 +49,8 @@ class Model {
     virtual void copy_gradient(std::span<float> out) const = 0;
 };
 
-struct ModelOptions {
-    bool bf16 = false;
-    std::uint32_t batch = 1;  ///< the largest that will be asked for
-    std::uint32_t seq = 256;
-    std::uint32_t threads = 1;
-    bool training = true;  ///< false: no gradient, small workspace
-    /// Attention probabilities of all layers are kept up to this size; above it the backward pass computes them again,
-    /// in blocks of heads of this other size.
-    std::uint64_t keep_attention_bytes = std::uint64_t{1} << 30;
-    std::uint64_t attention_block_bytes = std::uint64_t{256} << 20;
-};
-
-std::unique_ptr<Model> make_model(const ModelConfig& config, const ModelOptions& options);
+/// Throws std::bad_alloc.
+std::unique_ptr<Model> make_model(const ModelConfig& config, const WorkspacePlan& plan);
 
 /// Called once before any model: threads, and whether oneDNN may do float products (self test).
 struct Setup {

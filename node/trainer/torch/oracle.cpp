@@ -44,11 +44,11 @@ bool wants_bf16(const TrainConfig& train, const Setup& setup) {
 
 void write_logits(const ModelConfig& model, const TrainConfig& train, bool bf16, const std::string& data,
                   std::uint64_t offset, std::span<float> theta, const std::string& out) {
-    ModelOptions options;
-    options.bf16 = bf16;
-    options.seq = train.seq;
-    options.training = false;
-    auto decoder = make_model(model, options);
+    WorkspacePlan plan;
+    plan.bf16 = bf16;
+    plan.seq = train.seq;
+    plan.training = false;
+    auto decoder = make_model(model, plan);
     std::vector<Bf16> shadow(theta.size());
     kernel_set<Bf16>().convert(theta.data(), shadow.data(), static_cast<long>(theta.size()));
     std::vector<std::uint32_t> raw(train.seq);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -26,57 +27,90 @@ class ModelTest : public testing::Test {
   protected:
     ModelTest() : table(make_tensor_table(small_model())), theta(table.elements), ids(4 * 16), targets(4 * 16) {
         for (std::size_t i = 0; i < theta.size(); ++i) theta[i] = 0.3F * std::sin(static_cast<float>(i * i % 1009));
+        shadow.resize(theta.size());
+        kernel_set<Bf16>().convert(theta.data(), shadow.data(), static_cast<long>(theta.size()));
         for (std::size_t i = 0; i < ids.size(); ++i) {
             ids[i] = static_cast<std::int32_t>(i * i % 50);
             targets[i] = static_cast<std::int32_t>((i * 7 + 3) % 50);
         }
     }
-    ModelOptions options() const {
-        ModelOptions o;
-        o.batch = 4;
-        o.seq = 16;
-        return o;
+    WorkspacePlan plan() const {
+        WorkspacePlan p;
+        p.micro_batch = 4;
+        p.seq = 16;
+        return p;
     }
     TokenBatch rows(std::uint32_t n) const { return {{ids.data(), n * 16U}, {targets.data(), n * 16U}, n}; }
-    std::vector<float> gradient(const ModelOptions& o, double& loss, std::uint32_t batch = 4) {
-        auto model = make_model(small_model(), o);
-        loss = model->loss_and_gradient({theta.data(), nullptr}, rows(batch));
+    std::vector<float> gradient(const WorkspacePlan& p, double& loss, std::uint32_t batch = 4) {
+        auto model = make_model(small_model(), p);
+        loss = model->loss_and_gradient({theta.data(), shadow.data()}, rows(batch));
         std::vector<float> out(theta.size());
         model->copy_gradient(out);
         return out;
     }
     TensorTable table;
     std::vector<float> theta;
+    std::vector<Bf16> shadow;
     std::vector<std::int32_t> ids, targets;
 };
 
 TEST_F(ModelTest, AttentionComputedAgainInBlocksGivesTheSameGradient) {
     double kept = 0, again = 0;
-    auto o = options();
-    const auto expected = gradient(o, kept);
-    o.keep_attention_bytes = 0;
-    o.attention_block_bytes = 5 * 2 * 16 * 16 * sizeof(float);  // five (sequence, key head) groups of twelve
-    const auto actual = gradient(o, again);
+    auto p = plan();
+    const auto expected = gradient(p, kept);
+    p.recompute = Recompute::attention;
+    p.attention_block_bytes = 5 * 2 * 16 * 16 * sizeof(float);  // five (sequence, key head) groups of twelve
+    const auto actual = gradient(p, again);
     EXPECT_DOUBLE_EQ(kept, again);
     for (std::size_t i = 0; i < expected.size(); ++i) ASSERT_NEAR(expected[i], actual[i], 1e-6F) << i;
 }
 
 TEST_F(ModelTest, ASmallerBatchThanTheWorkspaceGivesTheSameGradient) {
     double large = 0, exact = 0;
-    auto o = options();
-    const auto expected = gradient(o, large, 3);
-    o.batch = 3;
-    const auto actual = gradient(o, exact, 3);
+    auto p = plan();
+    const auto expected = gradient(p, large, 3);
+    p.micro_batch = 3;
+    const auto actual = gradient(p, exact, 3);
     EXPECT_DOUBLE_EQ(large, exact);
     EXPECT_EQ(expected, actual);
 }
 
+TEST_F(ModelTest, WholeLayersComputedAgainGiveTheSameGradientBitForBit) {
+    for (const bool bf16 : {false, true}) {
+        double kept = 0, again = 0;
+        auto p = plan();
+        p.bf16 = bf16;
+        const auto expected = gradient(p, kept);
+        p.recompute = Recompute::layers;
+        EXPECT_EQ(gradient(p, again), expected) << bf16;
+        EXPECT_EQ(kept, again);
+        p.attention_block_bytes = 5 * 2 * 16 * 16 * sizeof(float);  // and its attention a second time
+        const auto twice = gradient(p, again);
+        for (std::size_t i = 0; i < expected.size(); ++i) ASSERT_NEAR(expected[i], twice[i], bf16 ? 1e-2F : 1e-6F) << i;
+    }
+}
+
+TEST_F(ModelTest, FourSequencesOneByOneGiveTheGradientOfFour) {
+    double together = 0, apart = 0;
+    auto p = plan();
+    const auto expected = gradient(p, together);
+    float largest = 0;
+    for (const float g : expected) largest = std::max(largest, std::abs(g));
+    for (const std::uint32_t size : {1U, 3U}) {
+        p.micro_batch = size;
+        p.accumulate = true;
+        const auto actual = gradient(p, apart);
+        EXPECT_NEAR(together, apart, 1e-6 * together);
+        for (std::size_t i = 0; i < expected.size(); ++i) ASSERT_NEAR(expected[i], actual[i], 1e-6F * largest) << i;
+    }
+}
+
 TEST_F(ModelTest, AModelWithoutGradientHasTheSameLossAndLogitsSeeNoFuture) {
     double expected = 0;
-    auto o = options();
-    gradient(o, expected);
-    o.training = false;
-    auto model = make_model(small_model(), o);
+    auto p = plan();
+    gradient(p, expected);
+    p.training = false;
+    auto model = make_model(small_model(), p);
     EXPECT_NEAR(model->loss({theta.data(), nullptr}, rows(4)), expected, 1e-9 * expected);
 
     std::vector<float> before(50), after(50);

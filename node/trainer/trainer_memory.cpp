@@ -1,0 +1,120 @@
+#include "node/trainer/trainer_memory.hpp"
+
+#include <algorithm>
+
+#include "node/model_folder/tensor_table.hpp"
+
+namespace skerry::node {
+namespace {
+
+constexpr std::uint64_t kAlignment = 256;
+
+/// libtorch's code and data once products have run, the heap, the weights window. Measured: 150 to 190 MB.
+constexpr std::uint64_t kProgramBytes = std::uint64_t{200} << 20;
+
+/// Hands out rooms one behind the other.
+class Planner {
+  public:
+    explicit Planner(std::uint64_t element_bytes) : element_bytes_(element_bytes) {}
+
+    Room elements(std::uint64_t count) { return bytes(count * element_bytes_); }
+    Room floats(std::uint64_t count) { return bytes(count * sizeof(float)); }
+    std::uint64_t end() const { return end_; }
+
+  private:
+    Room bytes(std::uint64_t count) {
+        const Room out{end_, count};
+        end_ += (count + kAlignment - 1) / kAlignment * kAlignment;
+        return out;
+    }
+    std::uint64_t element_bytes_;
+    std::uint64_t end_ = 0;
+};
+
+struct Sizes {
+    std::uint64_t n, d, f, heads_width, kv_width, layers, groups, per_group;
+};
+
+void plan_attention(WorkspaceLayout& out, const Sizes& s, const WorkspacePlan& plan, std::uint64_t element_bytes) {
+    const std::uint64_t fit = plan.attention_block_bytes / (s.per_group * element_bytes);
+    out.keep_layers = plan.training && plan.recompute != Recompute::layers;
+    const bool all = out.keep_layers && plan.recompute == Recompute::none;
+    out.block = all ? s.groups : std::clamp<std::uint64_t>(fit, 1, s.groups);
+    out.keep_attention = all || (plan.training && plan.recompute == Recompute::layers && out.block == s.groups);
+}
+
+void plan_forward(WorkspaceLayout& out, Planner& to, const Sizes& s, const WorkspacePlan& plan, const ModelConfig& model) {
+    const std::uint64_t slots = out.keep_layers ? s.layers : 1;
+    out.x_in = to.floats(s.n * s.d * (plan.training ? s.layers + 1 : 1));
+    out.x_mid = to.floats(plan.training ? s.n * s.d * slots : 0);
+    out.inv1 = to.floats(s.n * slots);
+    out.inv2 = to.floats(s.n * slots);
+    out.inv_last = to.floats(s.n);
+    out.row_loss = to.floats(s.n);
+    out.h1 = to.elements(s.n * s.d * slots);
+    out.h2 = to.elements(s.n * s.d * slots);
+    out.q = to.elements(s.n * s.heads_width * slots);
+    out.k = to.elements(s.n * s.kv_width * slots);
+    out.v = to.elements(s.n * s.kv_width * slots);
+    out.heads_out = to.elements(s.n * s.heads_width * slots);
+    out.gate_up = to.elements(s.n * 2 * s.f * slots);
+    out.p = to.elements(out.block * s.per_group * (plan.recompute == Recompute::none ? slots : 1));
+    out.qkv = to.elements(s.n * (s.heads_width + 2 * s.kv_width));
+    out.y = to.elements(s.n * s.d);
+    out.s = to.elements(s.n * s.f);
+    out.out = to.elements(s.n * s.heads_width);
+    out.last = to.elements(s.n * s.d);
+    out.logits = to.elements(s.n * model.vocab_size);
+    out.rope = to.floats(std::uint64_t{plan.seq} * model.head_dim);
+}
+
+void plan_backward(WorkspaceLayout& out, Planner& to, const Sizes& s, const WorkspacePlan& plan, std::uint64_t elements) {
+    out.dx = to.floats(s.n * s.d);
+    out.scratch = to.floats(s.d * plan.threads);
+    out.d_h = to.elements(s.n * std::max(s.d, s.heads_width));
+    out.d_cast = to.elements(plan.bf16 ? s.n * s.d : 0);
+    out.d_out = to.elements(s.n * s.heads_width);
+    out.d_p = to.elements(out.block * s.per_group);
+    out.d_q = to.elements(s.n * s.heads_width);
+    out.d_k = to.elements(s.n * s.kv_width);
+    out.d_v = to.elements(s.n * s.kv_width);
+    out.gradient = to.elements(elements);
+    out.accumulator = to.floats(plan.accumulate ? elements : 0);
+}
+
+}  // namespace
+
+WorkspaceLayout make_workspace_layout(const ModelConfig& model, const WorkspacePlan& plan) {
+    const std::uint64_t element_bytes = plan.bf16 ? 2 : 4;
+    const std::uint64_t t = plan.seq;
+    Sizes s{};
+    s.n = plan.micro_batch * t;
+    s.d = model.hidden_size;
+    s.f = model.intermediate_size;
+    s.heads_width = std::uint64_t{model.num_attention_heads} * model.head_dim;
+    s.kv_width = std::uint64_t{model.num_key_value_heads} * model.head_dim;
+    s.layers = model.num_hidden_layers;
+    s.groups = std::uint64_t{plan.micro_batch} * model.num_key_value_heads;
+    s.per_group = model.num_attention_heads / model.num_key_value_heads * t * t;
+
+    WorkspaceLayout out;
+    Planner to(element_bytes);
+    plan_attention(out, s, plan, element_bytes);
+    plan_forward(out, to, s, plan, model);
+    if (plan.training) plan_backward(out, to, s, plan, make_tensor_table(model).elements);
+    out.bytes = to.end();
+    return out;
+}
+
+TrainerMemory trainer_memory(const ModelConfig& model, const WorkspacePlan& plan) {
+    const std::uint64_t elements = make_tensor_table(model).elements;
+    TrainerMemory out;
+    out.weights = elements * (sizeof(float) * 2 + (plan.bf16 ? 2 : 0));
+    out.optimizer = elements * sizeof(float) * 2;
+    out.workspace = make_workspace_layout(model, plan).bytes;
+    out.program = kProgramBytes;
+    out.total = out.weights + out.optimizer + out.workspace + out.program;
+    return out;
+}
+
+}  // namespace skerry::node
