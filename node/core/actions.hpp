@@ -224,12 +224,12 @@ struct VerifyKept {
     PieceIndex first;
     std::uint32_t pieces = 1;
 };
-/// Deletes of these snapshots, and of the entries below a step, what the quota asks for, oldest first.
-/// Done: PrunedAnswer.
+/// What lies below `floor` and the quota asks for, oldest first. Without `chosen` nothing is deleted: the answer says what
+/// would go, so that it is no longer offered to anybody when `chosen`, that answer, has it deleted. Done: PrunedAnswer.
 struct Prune {
     OpId op;
-    std::vector<Step> snapshots;
-    Step entries_below;
+    Step floor;  ///< the log must stay from here on
+    std::optional<PrunedAnswer> chosen;
 };
 
 // ------------------------------------------------------------------------------------------------- trainer

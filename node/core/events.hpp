@@ -101,7 +101,7 @@ struct EvaluatedAnswer {
     double loss = 0;  ///< nats per token on held-out data
 };
 
-/// What a Prune deleted: of what it was allowed to, the disk's quota may have needed less.
+/// What a Prune deleted, or would delete: both ascending.
 struct PrunedAnswer {
     std::vector<Step> snapshots;
     std::vector<Step> entries;

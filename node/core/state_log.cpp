@@ -104,7 +104,7 @@ Step StateLog::oldest_entry() const {
     // Of the run of entries that ends at the head: what is below a gap helps nobody.
     Step at = synced();
     // What is about to go is not offered: its file may be gone before this is told so.
-    const Step stays = pruning_ ? *pruned_to_ : Step{};
+    const Step stays = going_.entries.empty() ? Step{} : going_.entries.back().next();
     while (at > stays && durably_passed(Step{at.value - 1})) at = Step{at.value - 1};
     return at;
 }
@@ -112,7 +112,7 @@ Step StateLog::oldest_entry() const {
 std::vector<Step> StateLog::snapshots() const {
     std::vector<Step> out;
     for (const auto& [step, digest] : snapshots_)
-        if (!pruning_ || step >= *pruned_to_) out.push_back(step);
+        if (!std::binary_search(going_.snapshots.begin(), going_.snapshots.end(), step)) out.push_back(step);
     if (out.size() > kMaxSnapshotsPerReport)
         out.erase(out.begin(), out.end() - static_cast<std::ptrdiff_t>(kMaxSnapshotsPerReport));
     return out;
@@ -230,16 +230,28 @@ void StateLog::prune(Step floor) {
         --keep;
     }
     if (pruned_to_ == keep->first) return;
-    Prune action;
-    for (auto at = snapshots_.begin(); at != keep; ++at) action.snapshots.push_back(at->first);
-    action.entries_below = keep->first;
     const bool entries = !entries_.empty() && *entries_.begin() < keep->first;
-    if (action.snapshots.empty() && !entries) return;
-    action.op = context_.new_op();
-    running_[action.op] = {Kind::prune, floor, false};
+    if (keep == snapshots_.begin() && !entries) return;
+    const OpId op = context_.new_op();
+    running_[op] = {Kind::look, keep->first, false};
     pruning_ = true;
-    pruned_to_ = action.entries_below;
-    context_.emit(std::move(action));
+    pruned_to_ = keep->first;
+    context_.emit(Prune{op, keep->first, {}});
+}
+
+void StateLog::on_pruned(const Running& running, const PrunedAnswer& answer) {
+    if (running.kind == Kind::look) {
+        pruning_ = !answer.snapshots.empty() || !answer.entries.empty();
+        if (!pruning_) return;
+        going_ = answer;
+        const OpId op = context_.new_op();
+        running_[op] = {Kind::prune, running.step, false};
+        context_.emit(Prune{op, running.step, going_});
+        return;
+    }
+    for (Step step : answer.snapshots) snapshots_.erase(step);
+    for (Step step : answer.entries) entries_.erase(step);
+    if (!answer.entries.empty()) missing_.erase(missing_.begin(), missing_.upper_bound(answer.entries.back()));
 }
 
 // ------------------------------------------------------------------------------------------ completions
@@ -272,14 +284,11 @@ StateLog::Result StateLog::on_done(const Done& done) {
         case Kind::load:
         case Kind::apply:
         case Kind::adopt: return on_exclusive(running, done);
+        case Kind::look:
         case Kind::prune:
             pruning_ = false;
-            if (const auto* pruned = std::get_if<PrunedAnswer>(&done.answer)) {
-                for (Step step : pruned->snapshots) snapshots_.erase(step);
-                for (Step step : pruned->entries) entries_.erase(step);
-                if (!pruned->entries.empty())
-                    missing_.erase(missing_.begin(), missing_.upper_bound(pruned->entries.back()));
-            }
+            going_ = {};
+            if (const auto* pruned = std::get_if<PrunedAnswer>(&done.answer)) on_pruned(running, *pruned);
             return {};
         case Kind::digest:
         case Kind::snapshot: break;

@@ -103,7 +103,7 @@ class StateLog {
     Result on_done(const Done& done);
 
   private:
-    enum class Kind : std::uint8_t { load, apply, adopt, digest, snapshot, prune };
+    enum class Kind : std::uint8_t { load, apply, adopt, digest, snapshot, look, prune };
     struct Running {
         Kind kind = Kind::load;
         Step step;
@@ -115,6 +115,7 @@ class StateLog {
     bool may_use_marked() const;
     bool durably_passed(Step step) const;
     void find_gaps(const NodeImage& image);
+    void on_pruned(const Running& running, const PrunedAnswer& answer);
     Result on_exclusive(const Running& running, const Done& done);
     void remember_digest(Step step, const Digest& value);
     std::optional<Digest> agreed_digest(Step step) const;
@@ -135,6 +136,7 @@ class StateLog {
     std::set<OpId> readers_;
     std::optional<std::pair<OpId, Step>> append_;
     bool pruning_ = false;
+    PrunedAnswer going_;  ///< what is being deleted
     std::optional<Step> pruned_to_;  ///< asked for last
     std::set<Step> broken_;          ///< states that a rollback could not be made of, whatever seemed to be here
 };

@@ -39,12 +39,4 @@ struct RetentionChoice {
 
 RetentionChoice choose_retention(const RetentionInput& input);
 
-struct PruneReport {
-    std::vector<Step> snapshots;  ///< removed
-    std::vector<Step> entries;    ///< removed
-    std::uint64_t bytes_before = 0;
-    std::uint64_t bytes_after = 0;
-    bool over_quota = false;
-};
-
 }  // namespace skerry::node

@@ -215,8 +215,10 @@ class RunStore {
     /// Fetched whole: takes its place among the snapshots.
     Result<SnapshotInfo> adopt_snapshot(SnapshotFetch& fetch);
 
-    /// Deletes what the rules of retention.hpp let go. `pins`: steps that joining nodes fetch from.
-    Result<PruneReport> prune(Step floor, std::span<const Step> pins);
+    /// What the rules of retention.hpp let go.
+    RetentionChoice prunable(Step floor) const;
+    /// Deletes these.
+    Result<void> drop(std::span<const Step> snapshots, std::span<const Step> entries);
     std::uint64_t disk_bytes() const;
 
   private:

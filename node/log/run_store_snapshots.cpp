@@ -211,7 +211,7 @@ static std::uint64_t quota_with_room(const Manifest& manifest, const RetentionIn
     return manifest.disk_quota_bytes > 2 * room ? manifest.disk_quota_bytes - room : manifest.disk_quota_bytes;
 }
 
-Result<PruneReport> RunStore::prune(Step floor, std::span<const Step> pins) {
+RetentionChoice RunStore::prunable(Step floor) const {
     RetentionInput input;
     std::uint64_t counted = 0;
     {
@@ -222,36 +222,31 @@ Result<PruneReport> RunStore::prune(Step floor, std::span<const Step> pins) {
     for (StoredItem& item : input.snapshots)
         counted += item.bytes = bytes_under(snapshot_path(item.step));
     for (StoredItem& item : input.entries) counted += item.bytes = bytes_of(entry_path(item.step));
-    PruneReport report;
-    report.bytes_before = disk_bytes();
-    input.other_bytes = report.bytes_before - std::min(report.bytes_before, counted);
+    const std::uint64_t all = disk_bytes();
+    input.other_bytes = all - std::min(all, counted);
     input.quota_bytes = quota_with_room(manifest_, input);
     input.floor = floor;
-    input.pins.assign(pins.begin(), pins.end());
     input.first = first_;
     input.first_is_free = can_make_first();
+    return choose_retention(input);
+}
 
-    RetentionChoice choice = choose_retention(input);
-    for (Step step : choice.drop_entries) {
+Result<void> RunStore::drop(std::span<const Step> snapshots, std::span<const Step> entries) {
+    for (Step step : entries) {
         (void)remove_file(entry_path(step));
         forget_reader(entry_path(step));
         Lock lock(mutex_);
         entries_.erase(step);
-        report.entries.push_back(step);
     }
-    for (Step step : choice.drop_snapshots) {
+    for (Step step : snapshots) {
         {
             Lock lock(mutex_);
             snapshots_.erase(step);
             index_snapshots();
         }
-        auto removed = remove_tree(snapshot_path(step));
-        if (!removed) return fail(removed.error());
-        report.snapshots.push_back(step);
+        if (auto removed = remove_tree(snapshot_path(step)); !removed) return fail(removed.error());
     }
-    report.bytes_after = choice.bytes_after;
-    report.over_quota = choice.over_quota;
-    return report;
+    return {};
 }
 
 }  // namespace skerry::node

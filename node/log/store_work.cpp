@@ -1,5 +1,8 @@
 #include "node/log/store_work.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 #include "node/log/progress_files.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/wire/canonical.hpp"
@@ -74,11 +77,21 @@ Result<Answer> carry_out(RunStore& store, const VerifyKept& action) {
     return to_answer(std::move(found));
 }
 
+static std::vector<Step> in_both(const std::vector<Step>& a, const std::vector<Step>& b) {
+    std::vector<Step> out;
+    std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(out));
+    return out;
+}
+
 Result<Answer> carry_out(RunStore& store, const Prune& action) {
     // The core says from which step on the log must stay; what of the rest goes is the quota's business.
-    auto pruned = store.prune(action.entries_below, {});
-    if (!pruned) return fail(pruned.error());
-    return Answer{PrunedAnswer{std::move(pruned->snapshots), std::move(pruned->entries)}};
+    RetentionChoice choice = store.prunable(action.floor);
+    PrunedAnswer going{std::move(choice.drop_snapshots), std::move(choice.drop_entries)};
+    if (!action.chosen) return Answer{std::move(going)};
+    // What was chosen, as far as it may still go: a snapshot can have rotted meanwhile.
+    going = {in_both(going.snapshots, action.chosen->snapshots), in_both(going.entries, action.chosen->entries)};
+    if (auto dropped = store.drop(going.snapshots, going.entries); !dropped) return fail(dropped.error());
+    return Answer{std::move(going)};
 }
 
 }  // namespace skerry::node

@@ -494,7 +494,7 @@ TEST(NodeCrashSweep, ASnapshotFetchedAndAdopted) {
 }
 
 TEST(NodeCrashSweep, ThePast) {
-    Prune action{{}, {Step{1}}, Step{2}};
+    Prune action{{}, Step{2}, PrunedAnswer{{Step{1}}, {Step{0}, Step{1}}}};
     sweep("prune", scene().before,
           [](Trial& t) {
               t.open();

@@ -102,6 +102,8 @@ TEST_F(StateLogTest, WhatIsDamagedIsMissingUntilItMayGo) {
     full.begin(image);
     full.prune(Step{2});
     full.on_done({bench.take<Prune>().at(0).op, {}, PrunedAnswer{{}, {Step{0}}}});
+    const Prune chosen = bench.take<Prune>().at(0);
+    full.on_done({chosen.op, {}, *chosen.chosen});
     EXPECT_TRUE(full.misses(Step{1})) << "only what is older went";
 }
 
@@ -165,10 +167,26 @@ TEST_F(StateLogTest, WhatARollbackUndidIsNotTheSnapshotThatStays) {
     ASSERT_EQ(chain.learn({{to_bytes(back), {}}, {}}), Chain::Learned::appended);
     log.begin(image);
     log.prune(Step{4});
-    for (const Prune& action : bench.take<Prune>()) {
-        EXPECT_TRUE(action.snapshots.empty()) << "S_1 is what S_4 is made of";
-        EXPECT_LE(action.entries_below, Step{1});
-    }
+    for (const Prune& action : bench.take<Prune>()) EXPECT_LE(action.floor, Step{1}) << "S_1 is what S_4 is made of";
+}
+
+TEST_F(StateLogTest, OnlyWhatIsBeingDeletedIsNoLongerOffered) {
+    image.snapshots = {{Step{1}, numbered<Digest>(8)}, {Step{2}, numbered<Digest>(9)}};
+    log.begin(image);
+    const Step oldest = log.oldest_entry();
+    log.prune(Step{2});
+    const Prune look = bench.take<Prune>().at(0);
+    EXPECT_FALSE(look.chosen) << "first it is asked what would go";
+    EXPECT_EQ(log.oldest_entry(), oldest);
+    EXPECT_EQ(log.snapshots().size(), 2U);
+    log.on_done({look.op, {}, PrunedAnswer{{Step{1}}, {Step{0}}}});
+    EXPECT_EQ(log.oldest_entry(), Step{1});
+    EXPECT_EQ(log.snapshots(), std::vector{Step{2}});
+    const Prune chosen = bench.take<Prune>().at(0);
+    ASSERT_TRUE(chosen.chosen);
+    log.on_done({chosen.op, {}, PrunedAnswer{{}, {Step{0}}}});
+    EXPECT_EQ(log.snapshots().size(), 2U) << "the disk kept it";
+    EXPECT_EQ(log.oldest_entry(), Step{1});
 }
 
 }  // namespace

@@ -420,9 +420,9 @@ TEST(RunStore, PruningKeepsTheDiskWithinItsQuotaAndTheStateReachable) {
         }
         Step floor =
             run.store(0).snapshots().empty() ? Step{0} : run.store(0).snapshots().back().step;
-        auto pruned = run.store(0).prune(floor, {});
-        ASSERT_TRUE(pruned);
-        ASSERT_FALSE(pruned->over_quota);
+        const RetentionChoice choice = run.store(0).prunable(floor);
+        ASSERT_FALSE(choice.over_quota);
+        ASSERT_TRUE(run.store(0).drop(choice.drop_snapshots, choice.drop_entries));
         ASSERT_LE(run.store(0).disk_bytes(), manifest.disk_quota_bytes);
     }
     Digest digest = *run.store(0).digest_state();
