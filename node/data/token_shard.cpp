@@ -15,8 +15,9 @@ namespace {
 
 struct Layout {
     std::uint32_t magic, version, token_bytes;
+    bool masked;
 };
-constexpr Layout kLayouts[] = {{20240520, 1, 2}, {20240801, 7, 4}};
+constexpr Layout kLayouts[] = {{20240520, 1, 2, false}, {20240801, 7, 4, false}, {20261127, 1, 4, true}};
 
 /// Reads exactly `size` bytes at `at`, or says why not.
 Result<void> read_exactly(int descriptor, void* out, std::size_t size, std::uint64_t at) {
@@ -35,8 +36,8 @@ Result<void> read_exactly(int descriptor, void* out, std::size_t size, std::uint
 
 }  // namespace
 
-Bytes make_shard_header(std::uint64_t tokens, std::uint32_t token_bytes) {
-    const Layout& layout = token_bytes == 2 ? kLayouts[0] : kLayouts[1];
+Bytes make_shard_header(std::uint64_t tokens, std::uint32_t token_bytes, bool masked) {
+    const Layout& layout = masked ? kLayouts[2] : token_bytes == 2 ? kLayouts[0] : kLayouts[1];
     ByteWriter w;
     w.u32(layout.magic);
     w.u32(layout.version);
@@ -56,7 +57,7 @@ Result<ShardHeader> parse_shard_header(ByteSpan header) {
         return fail(Errc::data_invalid, "token shard of version " + std::to_string(version) + ", not " + std::to_string(layout->version));
     const std::uint32_t tokens = r.u32();
     if (tokens > kMaxShardTokens) return fail(Errc::data_invalid, "token shard: negative token count");
-    return ShardHeader{tokens, layout->token_bytes};
+    return ShardHeader{tokens, layout->token_bytes, layout->masked};
 }
 
 Result<TokenShard> TokenShard::open(const std::string& path) {

@@ -21,7 +21,7 @@ struct DeltaCounters {
     std::uint64_t steps = 0;
     std::uint64_t sequences = 0;
     std::uint64_t tokens = 0;
-    double loss = 0;  ///< mean over the tokens, nats; 0 when empty
+    double loss = 0;  ///< mean over the targets among the tokens, nats; 0 when empty
     friend bool operator==(const DeltaCounters&, const DeltaCounters&) = default;
 };
 
@@ -45,8 +45,8 @@ struct EvalSpan {
 };
 
 struct EvalResult {
-    double loss = 0;  ///< nats per token (per byte with byte tokens)
-    std::uint64_t tokens = 0;
+    double loss = 0;  ///< nats per target (per byte with byte tokens)
+    std::uint64_t tokens = 0;  ///< targets
 };
 
 struct GenerateOrder {

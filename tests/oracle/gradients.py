@@ -1,4 +1,5 @@
-"""Every gradient tensor of small models equals PyTorch's autograd; AdamW steps equal torch.optim.AdamW.
+"""Every gradient tensor of small models equals PyTorch's autograd; AdamW steps equal torch.optim.AdamW. With a loss mask, too: what is
+no target contributes a gradient of exactly zero.
 
 usage: gradients.py PATH/skerry-trainer
 """
@@ -33,15 +34,23 @@ def model_config(name):
     return base | MODELS[name]
 
 
-def write_shard(path, tokens):
+NO_TARGET = 1 << 31  # in a masked shard
+
+
+def write_shard(path, tokens, mask=None):
+    """`mask`: which tokens are targets; None: a shard without masks."""
+    magic, version = (20240520, 1) if mask is None else (20261127, 1)
     with open(path, "wb") as f:
-        f.write(struct.pack("<3i", 20240520, 1, len(tokens)).ljust(1024, b"\0"))
-        f.write(np.asarray(tokens, dtype="<u2").tobytes())
+        f.write(struct.pack("<3i", magic, version, len(tokens)).ljust(1024, b"\0"))
+        if mask is None:
+            f.write(np.asarray(tokens, dtype="<u2").tobytes())
+        else:
+            f.write(np.where(mask, tokens, np.asarray(tokens) | NO_TARGET).astype("<u4").tobytes())
 
 
-def run_trainer(program, folder, config, precision, theta, tokens, offsets, kernels):
+def run_trainer(program, folder, config, precision, theta, tokens, offsets, kernels, mask=None):
     theta.numpy().tofile(f"{folder}/theta.f32")
-    write_shard(f"{folder}/data.bin", tokens)
+    write_shard(f"{folder}/data.bin", tokens, mask)
     order = dict(model=config, train=TRAIN | dict(precision=precision), theta=f"{folder}/theta.f32",
                  data=f"{folder}/data.bin", sequences=offsets, steps=STEPS, lr=TRAIN["lr"], out=folder)
     with open(f"{folder}/order.json", "w") as f:
@@ -70,20 +79,24 @@ def ulps(x, y, *others):
     return float(((x.double() - y.double()).abs() / ulp).max())
 
 
-def check_gradients(program, name, precision, bar, kernels=""):
+def check_gradients(program, name, precision, bar, kernels="", masked=False):
     config = model_config(name)
     theta = eager_llama.initial(config)
     rng = np.random.default_rng(7)
     tokens = rng.integers(0, config["vocab_size"], 400)
     offsets = [0, 101, 57]
+    mask = rng.random(400) < 0.3 if masked else None
     with tempfile.TemporaryDirectory() as folder:
-        said = run_trainer(program, folder, config, precision, theta, tokens, offsets, kernels)
+        said = run_trainer(program, folder, config, precision, theta, tokens, offsets, kernels, mask)
         weights = theta
         states = {}
         worst, worst_name, worst_ulp = 0.0, "", 0.0
         t = TRAIN["seq"]
         ids = torch.tensor(np.stack([tokens[o:o + t] for o in offsets]))
         targets = torch.tensor(np.stack([tokens[o + 1:o + t + 1] for o in offsets]))
+        if masked:
+            counted = torch.tensor(np.stack([mask[o + 1:o + t + 1] for o in offsets]))
+            targets = torch.where(counted, targets, -100)  # what cross_entropy leaves out
         model = eager_llama.Llama(config, theta, t)
         logits = model(ids[:1])[0].detach()
         logit_error = float((read(folder, "logits").view_as(logits) - logits).abs().max())
@@ -114,9 +127,35 @@ def check_gradients(program, name, precision, bar, kernels=""):
             worst_ulp = max(worst_ulp, ulps(after, stepped.flat(), weights, scale))
             weights = after
     ok = worst <= bar and logit_error <= 30 * bar and (worst_ulp <= 4)
-    print(f"{'ok' if ok else 'FAIL'}  {name}, {precision}, {said['kernels']}: worst gradient tensor {worst_name} {worst:.1e} (bar {bar:.0e}), "
+    print(f"{'ok' if ok else 'FAIL'}  {name}, {precision}{', masked' if masked else ''}, {said['kernels']}: worst gradient tensor {worst_name} {worst:.1e} (bar {bar:.0e}), "
           f"logits {logit_error:.1e}, AdamW {worst_ulp:.2f} ulp of max(weight, lr) (bar 4)")
     return ok, worst, worst_ulp
+
+
+def check_no_targets(program, precision):
+    """What is no target contributes nothing: other tokens there, the same gradient bit for bit; a step without any is none."""
+    config, t = model_config("tied"), TRAIN["seq"]
+    theta = eager_llama.initial(config)
+    rng = np.random.default_rng(3)
+    tokens, offsets = rng.integers(0, config["vocab_size"], 3 * t + 1), [0, t, 2 * t]
+    mask = np.arange(3 * t + 1) % 3 == 1
+    mask[t + 1:2 * t + 1] = False  # the second sequence has no target
+    mask[3 * t] = False            # and the last token is none
+    other = tokens.copy()
+    other[t + 1:2 * t] = (tokens[t + 1:2 * t] + 1 + rng.integers(0, 50, t - 1)) % config["vocab_size"]
+    other[3 * t] = (tokens[3 * t] + 1) % config["vocab_size"]
+    seen = []
+    for data, targets in ((tokens, mask), (other, mask), (tokens, mask | True), (tokens, mask & False)):
+        with tempfile.TemporaryDirectory() as folder:
+            said = run_trainer(program, folder, config, precision, theta, data, offsets, "", targets)
+            seen.append((read(folder, "gradient.1"), read(folder, f"weights.{STEPS}"), said["losses"]))
+    equal = all(torch.equal(a, b) for a, b in zip(seen[0][:2], seen[1][:2])) and seen[0][2] == seen[1][2]
+    differs = not torch.equal(seen[0][0], seen[2][0])
+    nothing = not seen[3][0].any() and torch.equal(seen[3][1], theta) and seen[3][2] == [0.0] * STEPS
+    ok = equal and differs and nothing
+    print(f"{'ok' if ok else 'FAIL'}  no target, {precision}: {int((tokens != other).sum())} other tokens give the same gradient and weights bit for bit"
+          f" ({equal}), more targets another one ({differs}), no target leaves all as it was ({nothing})")
+    return ok
 
 
 def main():
@@ -127,9 +166,13 @@ def main():
     exact += [check_gradients(program, "odd sizes", "fp32", 3e-6, kernels) for kernels in ("v3", "base")]
     rounded = [check_gradients(program, name, "bf16", 4e-2) for name in MODELS]
     rounded.append(check_gradients(program, "odd sizes", "bf16", 4e-2, "base"))
+    masked = [check_gradients(program, name, "fp32", 3e-6, masked=True) for name in MODELS]
+    masked.append(check_gradients(program, "tied", "bf16", 4e-2, masked=True))
+    none = [check_no_targets(program, precision) for precision in ("fp32", "bf16")]
+    print(f"value: with loss masks the gradient tensors differ by at most {max(e for _, e, _ in masked[:-1]):.1e} (fp32); masked tokens contribute exactly 0")
     print(f"value: gradient tensors of {len(MODELS)} models differ by at most {max(e for _, e, _ in exact):.1e} (fp32) and "
           f"{max(e for _, e, _ in rounded):.1e} (bf16), AdamW by {max(u for _, _, u in exact):.1f} ulp")
-    sys.exit(0 if all(ok for ok, _, _ in exact + rounded) else 1)
+    sys.exit(0 if all(ok for ok, _, _ in exact + rounded + masked) and all(none) else 1)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ import threading
 import time
 
 LIMIT = 65536
-SHARDS = {(20240520, 1): "H", (20240801, 7): "I"}  # (magic, version) of a token shard: array type of its tokens
+# (magic, version) of a token shard: array type of its tokens, the bit that says "no target"
+SHARDS = {(20240520, 1): ("H", 0), (20240801, 7): ("I", 0), (20261127, 1): ("I", 1 << 31)}
+NO_TARGET = -100
 
 try:  # only faster
     import numpy
@@ -58,6 +60,10 @@ class Refused(Exception):
 def need(condition, code, detail):
     if not condition:
         raise Refused(code, detail)
+
+
+def target_count(rows):
+    return sum(target != NO_TARGET for _, targets in rows for target in targets)
 
 
 def learning_rate(t, tokens):
@@ -95,8 +101,10 @@ class Synthetic:
 
     def step(self, rows, lr):
         self.steps += 1
-        for row in rows:
-            for i, token in enumerate(row[:-1]):
+        for tokens, targets in rows:
+            for i, token in enumerate(tokens[:-1]):
+                if targets[i] == NO_TARGET:
+                    continue
                 at = (token * 2654435761 + i * 40503) % self.elements
                 self.local[at] -= lr * 0.01 * (1 + self.local[at])
         return self.loss(rows, self.local)
@@ -143,9 +151,10 @@ class Eager:
         return array.array("f", self.model.flat().numpy().tobytes())
 
     def batch_loss(self, rows):
-        data = self.torch.tensor([list(r) for r in rows])
+        inputs = self.torch.tensor([list(tokens[:-1]) for tokens, _ in rows])
+        targets = self.torch.tensor([list(targets) for _, targets in rows])
         with self.torch.autocast("cpu", self.torch.bfloat16, enabled=self.bf16):
-            return self.model.loss(data[:, :-1], data[:, 1:])
+            return self.model.loss(inputs, targets)
 
     def step(self, rows, lr):
         for group in self.optimizer.param_groups:
@@ -203,6 +212,7 @@ class Trainer:
         self.files, self.queue = {}, []
         self.loaded, self.held = False, None
         self.delta = {"steps": 0, "sequences": 0, "tokens": 0, "loss": 0.0}
+        self.targets = 0  # of the delta
         self.all_steps, self.last_line = 0, 0.0
         self.saving, self.spare, self.sending = None, None, threading.Lock()
         self.tally = None
@@ -306,13 +316,16 @@ class Trainer:
         out = []
         for file, offset in refs:
             need(file in self.files, "NOT_FOUND", "unknown file")
-            path, kind = self.files[file]
+            path, (kind, mark) = self.files[file]
             with open(path, "rb") as f:
                 row = array.array(kind)
                 f.seek(1024 + row.itemsize * offset)
                 row.frombytes(f.read(row.itemsize * (self.train["seq"] + 1)))
             need(len(row) == self.train["seq"] + 1, "DATA_INVALID", "beyond the end of the file")
-            out.append(row)
+            if mark:
+                out.append(([token & ~mark for token in row], [NO_TARGET if token & mark else token for token in row[1:]]))
+            else:
+                out.append((row, row[1:]))
         return out
 
     def do_load(self, optimizer):
@@ -320,6 +333,7 @@ class Trainer:
         if optimizer == "reset":
             self.engine.reset_optimizer()
         self.delta = {"steps": 0, "sequences": 0, "tokens": 0, "loss": 0.0}
+        self.targets = 0
         self.loaded, self.held = True, None
         if self.spare is None:
             self.spare = self.engine.get()[:]
@@ -364,7 +378,8 @@ class Trainer:
             self.eat()
         rows = self.rows(self.queue[:self.train["batch"]])
         lr = learning_rate(self.train, o["tokens"] + (o["first"] + o["step"] + 1) * o["pace"])
-        loss = self.engine.step(rows, lr)
+        targets = target_count(rows)
+        loss = self.engine.step(rows, lr) if targets else self.delta["loss"]
         if self.due(self.options.nan_at) or not math.isfinite(loss):
             self.end(3, "NOT_FINITE", "loss is not finite")
         if self.due(self.options.poison_at):
@@ -374,7 +389,8 @@ class Trainer:
         time.sleep(self.options.step_ms / 1000)
         del self.queue[:len(rows)]
         d, n = self.delta, len(rows) * self.train["seq"]
-        d["loss"] = (d["loss"] * d["tokens"] + loss * n) / (d["tokens"] + n)
+        d["loss"] = (d["loss"] * self.targets + loss * targets) / max(1, self.targets + targets)
+        self.targets += targets
         d["steps"], d["sequences"], d["tokens"] = d["steps"] + 1, d["sequences"] + len(rows), d["tokens"] + n
         o["step"] += 1
         if self.tally is not None:
@@ -428,7 +444,7 @@ class Trainer:
         begun = time.monotonic()
         delta = array.array("f", self.held) if self.held else combine("sub", self.engine.get(), self.theta_view(), self.spare)
         self.spare = delta  # the next copy finds its pages
-        head = {"elements": len(delta), "optimizer": self.engine.optimizer_state(), "counters": dict(self.delta), "note": note}
+        head = {"elements": len(delta), "optimizer": self.engine.optimizer_state(), "counters": dict(self.delta), "targets": self.targets, "note": note}
         self.saving = threading.Thread(target=self.write_saved, args=(path, head, delta), daemon=True)
         self.saving.start()
         return dict(self.delta, pending=True, stall_ms=1e3 * (time.monotonic() - begun))
@@ -467,17 +483,19 @@ class Trainer:
         need(len(saved["delta"]) == self.engine.elements, "BAD_SHAPE", "of another model")
         self.engine.set(combine("add", saved["delta"], self.theta_view()))
         self.engine.restore_optimizer(saved["optimizer"])
-        self.delta, self.loaded, self.held = saved["counters"], True, None
+        self.delta, self.targets, self.loaded, self.held = saved["counters"], saved["targets"], True, None
         return dict(self.delta, note=saved["note"])
 
     def do_eval(self, weights, spans):
         refs = [(file, first + i * stride) for file, first, stride, count in spans for i in range(count)]
         need(refs, "NO_DATA", "nothing to evaluate")
-        values, total = self.values(weights), 0.0
+        values, total, targets = self.values(weights), 0.0, 0
         for i in range(0, len(refs), self.train["batch"]):
             rows = self.rows(refs[i:i + self.train["batch"]])
-            total += self.engine.loss(rows, values) * len(rows)
-        return {"loss": total / len(refs), "tokens": len(refs) * self.train["seq"]}
+            here = target_count(rows)
+            total, targets = total + (self.engine.loss(rows, values) * here if here else 0), targets + here
+        need(targets, "NO_DATA", "nothing to evaluate: no target among the sequences")
+        return {"loss": total / targets, "tokens": targets}
 
     def do_generate(self, weights, prompt, count, temperature, seed):
         need(prompt and count <= 4096, "USAGE", "prompt is empty, or count too large")

@@ -100,7 +100,7 @@ Result<void> InnerLoop::load(bool reset_optimizer) {
         std::memset(v_.data(), 0, v_.bytes());
         optimizer_step_ = 0;
     }
-    steps_ = sequences_ = tokens_ = 0;
+    steps_ = sequences_ = tokens_ = targets_seen_ = 0;
     loss_sum_ = 0;
     loaded_ = true;
     held_ = false;
@@ -142,19 +142,25 @@ Result<void> InnerLoop::read_sequence(const SequenceRef& ref, std::size_t row) {
     if (!read) return read;
     std::int32_t* in = inputs_.data() + row * train_.seq;
     std::int32_t* out = targets_.data() + row * train_.seq;
+    const std::uint32_t mark = file->second.masked() ? kNoTarget : 0;
     for (std::size_t i = 0; i < raw_.size(); ++i) {
+        const bool target = (raw_[i] & mark) == 0;
+        raw_[i] &= ~mark;
         if (raw_[i] >= model_config_.vocab_size)
             return fail(Errc::data_invalid, "token " + std::to_string(raw_[i]) + " at " +
                                                 std::to_string(ref.offset + i) + " of file " +
                                                 std::to_string(ref.file) + ": vocabulary has " +
                                                 std::to_string(model_config_.vocab_size));
         if (i < train_.seq) in[i] = static_cast<std::int32_t>(raw_[i]);
-        if (i > 0) out[i - 1] = static_cast<std::int32_t>(raw_[i]);
+        if (i == 0) continue;
+        out[i - 1] = target ? static_cast<std::int32_t>(raw_[i]) : -1;
+        target_count_ += target;
     }
     return {};
 }
 
 Result<void> InnerLoop::read_batch(const std::vector<SequenceRef>& batch) {
+    target_count_ = 0;
     for (std::size_t i = 0; i < batch.size(); ++i) {
         auto read = read_sequence(batch[i], i);
         if (!read) return read;
@@ -164,7 +170,7 @@ Result<void> InnerLoop::read_batch(const std::vector<SequenceRef>& batch) {
 
 TokenBatch InnerLoop::tokens(std::size_t batch) const {
     const std::size_t n = batch * train_.seq;
-    return {{inputs_.data(), n}, {targets_.data(), n}, static_cast<std::uint32_t>(batch)};
+    return {{inputs_.data(), n}, {targets_.data(), n}, static_cast<std::uint32_t>(batch), target_count_};
 }
 
 void InnerLoop::update(double lr, double norm) {
@@ -200,19 +206,22 @@ Result<StepReport> InnerLoop::step(double lr) {
     auto read = read_batch(batch);
     if (!read) return fail(read.error());
 
-    const double sum = model_->loss_and_gradient(local_weights(), tokens(count));
-    const double norm = std::sqrt(model_->gradient_sum_squares());
+    double sum = 0, norm = 0;
+    if (target_count_ > 0) {
+        sum = model_->loss_and_gradient(local_weights(), tokens(count));
+        norm = std::sqrt(model_->gradient_sum_squares());
+    }
     if (!std::isfinite(sum) || !std::isfinite(norm))
         return fail(Errc::not_finite, "loss " + std::to_string(sum) + ", gradient norm " + std::to_string(norm) +
                                           " at inner step " + std::to_string(steps_ + 1));
-    update(lr, norm);
+    if (target_count_ > 0) update(lr, norm);
     queue_.erase(queue_.begin(), queue_.begin() + static_cast<long>(count));
-    const std::uint64_t trained = count * train_.seq;
     steps_ += 1;
     sequences_ += count;
-    tokens_ += trained;
+    tokens_ += count * train_.seq;
+    targets_seen_ += target_count_;
     loss_sum_ += sum;
-    return StepReport{sum / static_cast<double>(trained), norm, lr};
+    return StepReport{target_count_ ? sum / static_cast<double>(target_count_) : delta().loss, norm, lr};
 }
 
 void InnerLoop::start_from_local() {
@@ -226,11 +235,11 @@ Result<double> InnerLoop::gradient(const std::vector<SequenceRef>& batch, std::s
     if (!read) return fail(read.error());
     const double sum = model_->loss_and_gradient(local_weights(), tokens(batch.size()));
     model_->copy_gradient(out);
-    return sum / static_cast<double>(batch.size() * train_.seq);
+    return sum / static_cast<double>(std::max<std::uint64_t>(1, target_count_));
 }
 
 DeltaCounters InnerLoop::delta() const {
-    return {steps_, sequences_, tokens_, tokens_ ? loss_sum_ / static_cast<double>(tokens_) : 0};
+    return {steps_, sequences_, tokens_, targets_seen_ ? loss_sum_ / static_cast<double>(targets_seen_) : 0};
 }
 
 Result<void> InnerLoop::copy_weights(std::uint64_t lo, std::uint64_t hi) {
@@ -260,13 +269,13 @@ Result<void> InnerLoop::save(const std::string& path, const std::string& note, c
     const ReadElements read = [&](std::uint64_t lo, std::span<float> out) {
         for (std::size_t i = 0; i < out.size(); ++i) out[i] = element(lo + i);
     };
-    return write_progress(path, {p, optimizer_step_, delta(), loss_sum_, note}, read, tick);
+    return write_progress(path, {p, optimizer_step_, delta(), targets_seen_, loss_sum_, note}, read, tick);
 }
 
 Result<ProgressCopy> InnerLoop::copy_progress(const std::string& note) const {
     if (!loaded_) return fail(Errc::bad_state, "nothing to save");
     const std::uint64_t p = table_.elements;
-    ProgressCopy out{{p, optimizer_step_, delta(), loss_sum_, note}, nullptr};
+    ProgressCopy out{{p, optimizer_step_, delta(), targets_seen_, loss_sum_, note}, nullptr};
     if (3 * p * sizeof(float) > memory_available() / 4) return out;
     out.elements.reset(new (std::nothrow) float[3 * p]);
     if (!out.elements) return out;
@@ -299,6 +308,7 @@ Result<Restored> InnerLoop::restore(const std::string& path) {
     steps_ = header->delta.steps;
     sequences_ = header->delta.sequences;
     tokens_ = header->delta.tokens;
+    targets_seen_ = header->targets;
     loss_sum_ = header->loss_sum;
     loaded_ = true;
     held_ = false;
@@ -330,7 +340,7 @@ Result<EvalResult> InnerLoop::eval(WeightSource source, const std::vector<EvalSp
         auto read = read_batch(batch);
         if (!read) return read;
         sum += model_->loss(*from, tokens(batch.size()));
-        out.tokens += batch.size() * train_.seq;
+        out.tokens += target_count_;
         batch.clear();
         if (tick) tick();
         return {};
@@ -345,7 +355,7 @@ Result<EvalResult> InnerLoop::eval(WeightSource source, const std::vector<EvalSp
     }
     auto done = flush();
     if (!done) return fail(done.error());
-    if (out.tokens == 0) return fail(Errc::no_data, "nothing to evaluate");
+    if (out.tokens == 0) return fail(Errc::no_data, "nothing to evaluate: no target among the sequences");
     out.loss = sum / static_cast<double>(out.tokens);
     if (!std::isfinite(out.loss)) return fail(Errc::not_finite, "loss of the evaluation");
     return out;

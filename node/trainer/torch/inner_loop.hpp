@@ -36,7 +36,7 @@ class Region {
 };
 
 struct StepReport {
-    double loss = 0;  ///< mean of this step, nats per token
+    double loss = 0;  ///< mean of this step, nats per target; of the delta if the step has no target
     double gradient_norm = 0;
     double lr = 0;
 };
@@ -69,7 +69,8 @@ class InnerLoop {
     void clear() { queue_.clear(); }
     std::size_t queued() const { return queue_.size(); }
 
-    /// One inner step on the next sequences of the queue (which is not empty), at `lr`.
+    /// One inner step on the next sequences of the queue (which is not empty), at `lr`. Without a target among them nothing but the
+    /// counters changes: neither weights nor AdamW's state.
     Result<StepReport> step(double lr);
     /// Copies local[lo, hi) to the window. bad_shape, bad_state, not_finite.
     Result<void> copy_weights(std::uint64_t lo, std::uint64_t hi);
@@ -112,11 +113,12 @@ class InnerLoop {
 
     std::map<std::uint32_t, TokenShard> files_;
     std::deque<SequenceRef> queue_;
-    std::uint64_t steps_ = 0, sequences_ = 0, tokens_ = 0;
-    double loss_sum_ = 0;  ///< over the delta's tokens
+    std::uint64_t steps_ = 0, sequences_ = 0, tokens_ = 0, targets_seen_ = 0;
+    double loss_sum_ = 0;  ///< over the delta's targets
 
     std::vector<std::uint32_t> raw_;
     std::vector<std::int32_t> inputs_, targets_;
+    std::uint64_t target_count_ = 0;  ///< of the batch in `targets_`
 };
 
 }  // namespace skerry::node

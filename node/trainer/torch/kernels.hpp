@@ -48,7 +48,8 @@ struct KernelSet {
     void (*swiglu)(const E* gate_up, E* out, long rows, long f);
     /// In: gate_up, ds. Out: gate_up holds its gradient, ds holds silu(gate) * up again.
     void (*swiglu_backward)(E* gate_up, E* ds, long rows, long f);
-    /// Sum of the rows' losses in nats; with `gradient` the logits become d(sum)/d(logits) * scale. row_loss: [rows].
+    /// Sum of the rows' losses in nats; with `gradient` the logits become d(sum)/d(logits) * scale. row_loss: [rows]. A negative
+    /// target is none: loss and gradient of its row are exactly 0.
     double (*cross_entropy)(E* logits, const std::int32_t* targets, float* row_loss, long rows, long vocab,
                             float scale, bool gradient);
     void (*embed)(const float* table, const std::int32_t* ids, float* x, long rows, long d);

@@ -292,6 +292,11 @@ double cross_entropy(E* logits, const std::int32_t* targets, float* row_loss, lo
     for (long r = 0; r < rows; ++r) {
         E* row = logits + r * vocab;
         const long target = targets[r];
+        if (target < 0) {
+            row_loss[r] = 0;
+            if (gradient) memset(row, 0, static_cast<size_t>(vocab) * sizeof(E));
+            continue;
+        }
         const float top = row_max(row, vocab);
         float sum = 0;
         for (long i = 0; i < vocab; ++i) sum += fast_exp(to_float(row[i]) - top);

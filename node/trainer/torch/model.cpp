@@ -322,7 +322,7 @@ double FlatModel<E>::loss_and_gradient(const Weights& weights, const TokenBatch&
     c10::InferenceMode guard;
     accumulated_ = tokens.batch > plan_.micro_batch;
     SKERRY_ASSERT(!accumulated_ || plan_.accumulate);
-    const float mean = 1.F / static_cast<float>(tokens.targets.size());
+    const float mean = 1.F / static_cast<float>(std::max<std::uint64_t>(1, tokens.target_count));
     double sum = 0;
     bool first = true;
     in_passes(tokens, [&](const TokenBatch& part) {

@@ -20,10 +20,11 @@ struct Weights {
     const Bf16* shadow = nullptr;
 };
 
-/// Token ids of `batch` sequences of `seq` tokens, [batch, seq] each.
+/// Token ids of `batch` sequences of `seq` tokens, [batch, seq] each. A negative target is none: no loss, a gradient of exactly 0.
 struct TokenBatch {
     std::span<const std::int32_t> inputs, targets;
     std::uint32_t batch = 0;
+    std::uint64_t target_count = 0;  ///< what the gradient's mean is over: the targets that there are, of the whole step
 };
 
 /// One model with its workspace. One thread calls it; it uses torch's threads inside.
@@ -33,9 +34,9 @@ class Model {
   public:
     virtual ~Model() = default;
 
-    /// Sum of the losses over all tokens (nats). Leaves the gradient of their *mean* in `gradient()`.
+    /// Sum of the losses over all targets (nats). Leaves the gradient of that sum over `target_count` (0: over 1) in `gradient()`.
     virtual double loss_and_gradient(const Weights& weights, const TokenBatch& tokens) = 0;
-    /// Forward only. Sum of the losses over all tokens.
+    /// Forward only. Sum of the losses over all targets.
     virtual double loss(const Weights& weights, const TokenBatch& tokens) = 0;
     /// Forward only. Writes float logits of position `at` of the first sequence to `out` [vocab_size].
     virtual void logits(const Weights& weights, const TokenBatch& tokens, std::uint32_t at,

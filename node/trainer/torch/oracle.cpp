@@ -53,10 +53,11 @@ void write_logits(const ModelConfig& model, const TrainConfig& train, bool bf16,
     kernel_set<Bf16>().convert(theta.data(), shadow.data(), static_cast<long>(theta.size()));
     std::vector<std::uint32_t> raw(train.seq);
     must(must(TokenShard::open(data)).read(offset, raw));
-    const std::vector<std::int32_t> ids(raw.begin(), raw.end());
+    std::vector<std::int32_t> ids;
+    for (std::uint32_t token : raw) ids.push_back(static_cast<std::int32_t>(token & ~kNoTarget));
     std::vector<float> all(std::size_t{train.seq} * model.vocab_size);
     for (std::uint32_t t = 0; t < train.seq; ++t)
-        decoder->logits({theta.data(), shadow.data()}, {ids, ids, 1}, t,
+        decoder->logits({theta.data(), shadow.data()}, {ids, ids, 1, train.seq}, t,
                         std::span(all).subspan(std::size_t{t} * model.vocab_size, model.vocab_size));
     write_floats(out + "/logits.f32", all);
 }

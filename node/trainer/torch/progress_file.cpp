@@ -79,7 +79,8 @@ std::string header_text(const ProgressHeader& h) {
     nlohmann::json json = {{"elements", h.elements},          {"optimizer_step", h.optimizer_step},
                            {"steps", h.delta.steps},          {"sequences", h.delta.sequences},
                            {"tokens", h.delta.tokens},        {"loss", h.delta.loss},
-                           {"loss_sum", h.loss_sum},          {"note", h.note}};
+                           {"targets", h.targets},            {"loss_sum", h.loss_sum},
+                           {"note", h.note}};
     return json.dump();
 }
 
@@ -91,6 +92,7 @@ Result<ProgressHeader> parse_header(const std::string& text) {
     h.elements = count("elements");
     h.optimizer_step = count("optimizer_step");
     h.delta = {count("steps"), count("sequences"), count("tokens"), json.value("loss", 0.0)};
+    h.targets = json.value("targets", h.delta.tokens);
     h.loss_sum = json.value("loss_sum", 0.0);
     h.note = json.value("note", "");
     return h;

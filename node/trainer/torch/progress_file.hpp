@@ -19,6 +19,7 @@ struct ProgressHeader {
     std::uint64_t elements = 0;
     std::uint64_t optimizer_step = 0;
     DeltaCounters delta;
+    std::uint64_t targets = 0;  ///< of the delta's tokens, what loss_sum is over
     double loss_sum = 0;
     std::string note;
 };

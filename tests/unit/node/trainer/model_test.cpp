@@ -40,7 +40,7 @@ class ModelTest : public testing::Test {
         p.seq = 16;
         return p;
     }
-    TokenBatch rows(std::uint32_t n) const { return {{ids.data(), n * 16U}, {targets.data(), n * 16U}, n}; }
+    TokenBatch rows(std::uint32_t n) const { return {{ids.data(), n * 16U}, {targets.data(), n * 16U}, n, n * 16U}; }
     std::vector<float> gradient(const WorkspacePlan& p, double& loss, std::uint32_t batch = 4) {
         auto model = make_model(small_model(), p);
         loss = model->loss_and_gradient({theta.data(), shadow.data()}, rows(batch));
