@@ -19,6 +19,8 @@ struct PrepareCommand {
     std::string out;
     std::string shard_size;
     std::string tokenizer, separator, field;
+    std::string prompt_field, completion_field, chat_template, train_on, too_long;
+    std::uint32_t pack = 0;
 };
 Result<void> prepare_command(const Context& context, const PrepareCommand& command);
 /// Shards of a data folder; of the folder of a fork's node: the state that the run began with. Resumes where an earlier

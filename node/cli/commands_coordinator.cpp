@@ -87,11 +87,40 @@ Result<PrepareOptions> to_options(const PrepareCommand& command) {
     if (!command.tokenizer.empty()) options.tokenizer = command.tokenizer;
     options.separator = command.separator;
     options.field = command.field;
+    ExampleOptions& examples = options.examples;
+    examples.prompt_field = command.prompt_field;
+    examples.completion_field = command.completion_field;
+    examples.tokens.name = command.chat_template;
+    examples.tokens.train_on_all = command.train_on == "all";
+    examples.length = command.pack;
+    using TooLong = ExampleOptions::TooLong;
+    examples.too_long = command.too_long == "skip" ? TooLong::skip : command.too_long == "refuse" ? TooLong::refuse : TooLong::cut;
+    const bool of_examples = !command.prompt_field.empty() || !command.completion_field.empty();
+    if (of_examples && !command.field.empty()) return fail(Errc::usage, "--field is for texts, --prompt-field and --completion-field are for examples", "one of them");
     if (command.shard_size.empty()) return options;
     auto bytes = parse_size(command.shard_size);
     if (!bytes) return fail(bytes.error());
     options.shard_tokens = std::max<std::uint64_t>(1024, *bytes / 2);
     return options;
+}
+
+Json examples_json(const Prepared& made) {
+    if (!made.examples) return nullptr;
+    const Prepared::Examples& e = *made.examples;
+    const auto& packed = *made.manifest.packed;
+    return {{"template", e.chat_template.empty() ? Json(nullptr) : Json(e.chat_template)}, {"length", packed.length}, {"end_token", packed.end_token},
+            {"sequences", e.rows}, {"targets", e.targets}, {"padding", e.padding}, {"cut", e.cut}, {"skipped", e.skipped}, {"without_target", e.without_target}};
+}
+
+void print_examples(const Prepared& made) {
+    const Prepared::Examples& e = *made.examples;
+    const auto count = [](std::uint64_t n) { return to_count_text(static_cast<double>(n)); };
+    const double all = static_cast<double>(e.rows) * made.manifest.packed->length;
+    std::printf("%s examples in %s sequences of %u tokens · template: %s · %.1f %% targets, %.1f %% padding\n", count(made.documents).c_str(), count(e.rows).c_str(),
+                made.manifest.packed->length, e.chat_template.empty() ? "none" : e.chat_template.c_str(), 100 * static_cast<double>(e.targets) / all,
+                100 * static_cast<double>(e.padding) / all);
+    std::printf("longer than a sequence: %s cut, %s skipped · without a target, left out: %s\n", count(e.cut).c_str(), count(e.skipped).c_str(),
+                count(e.without_target).c_str());
 }
 
 void report_prepared(const Context& context, const Prepared& made, const fs::path& file, double seconds) {
@@ -104,11 +133,12 @@ void report_prepared(const Context& context, const Prepared& made, const fs::pat
         print_json({{"schema", "skerry.prepared/1"}, {"manifest", file.string()}, {"shards", data.shards.size() - held_out},
                     {"held_out_shards", held_out}, {"tokens", data.tokens(false)}, {"held_out_tokens", data.tokens(true)},
                     {"tokenizer", data.tokenizer}, {"vocab_size", data.vocab_size}, {"documents", made.documents}, {"empty", made.empty},
-                    {"text_bytes", made.text_bytes}, {"tokens_per_byte", per_byte}, {"tokens_per_s", per_s}});
+                    {"text_bytes", made.text_bytes}, {"tokens_per_byte", per_byte}, {"tokens_per_s", per_s}, {"examples", examples_json(made)}});
         return;
     }
     std::printf("%s tokens in %zu shards, %s held out in %zu · %s\n", count(data.tokens(false)).c_str(), data.shards.size() - held_out,
                 count(data.tokens(true)).c_str(), held_out, file.c_str());
+    if (made.examples) print_examples(made);
     std::printf("%s documents (%s empty ones left out) · vocabulary %u · %.3f tokens per byte · %s tokens/s\n", count(made.documents).c_str(),
                 count(made.empty).c_str(), data.vocab_size, per_byte, to_count_text(per_s).c_str());
 }

@@ -69,6 +69,13 @@ class CommandLine {
         prepare->add_option("--tokenizer", prepare_.tokenizer, "a model folder's (or a tokenizer.json); without it tokens are bytes");
         prepare->add_option("--separator", prepare_.separator, "an added token to put behind each document, e.g. '<|endoftext|>'");
         prepare->add_option("--field", prepare_.field, "the files are JSON lines: the member that holds a document's text");
+        prepare->add_option("--prompt-field", prepare_.prompt_field, "the files are JSON lines of examples: the member that holds the prompt");
+        prepare->add_option("--completion-field", prepare_.completion_field, "and the one that holds its completion, which is what is learnt");
+        prepare->add_option("--pack", prepare_.pack, "examples: the length of the run's sequences (sequence_length), which they are packed into");
+        prepare->add_option("--template", prepare_.chat_template, "of messages: chatml, llama3 or plain; left out: by the tokenizer's added tokens")
+            ->check(CLI::IsMember({"chatml", "llama3", "plain"}));
+        prepare->add_option("--train-on", prepare_.train_on, "completions, or all: no loss mask inside an example")->check(CLI::IsMember({"completions", "all"}));
+        prepare->add_option("--too-long", prepare_.too_long, "an example longer than a sequence: cut (default), skip or refuse")->check(CLI::IsMember({"cut", "skip", "refuse"}));
         prepare->add_option("--shard-size", prepare_.shard_size, "e.g. 64MiB");
         auto* push = command(*data, "push", "send shards to the coordinator; goes on where it ended", [this] { return push_command(context_, folder_); });
         push->add_option("folder", folder_, "what data prepare made; or a node's folder: the state that a fork began with")->required();

@@ -147,6 +147,10 @@ Result<void> check_data(const RunDraft& draft, const ModelConfig& model, const s
     const Manifest& m = draft.manifest;
     if (m.sequences == 0)
         return fail(Errc::no_data, "the data has no sequence of " + std::to_string(m.sequence_tokens) + " tokens", "prepare a longer text");
+    if (draft.data.packed && draft.data.packed->length != m.sequence_tokens)
+        return fail(Errc::config_invalid, name + ": sequence_length is " + std::to_string(m.sequence_tokens) + ", the data is packed into sequences of " +
+                                              std::to_string(draft.data.packed->length) + " tokens",
+                    "sequence_length = " + std::to_string(draft.data.packed->length) + ", or skerry data prepare --pack " + std::to_string(m.sequence_tokens));
     if (draft.data.vocab_size > model.vocab_size)
         return fail(Errc::config_invalid, name + ": vocab_size is " + std::to_string(model.vocab_size) + ", the data needs " +
                                               std::to_string(draft.data.vocab_size));

@@ -46,6 +46,26 @@ Result<DataShard> parse_shard(const Json& json, std::size_t index, std::uint32_t
     return out;
 }
 
+/// What packed shards say of themselves, where they are that.
+Result<void> parse_packed(const Json& json, DataManifest& out) {
+    const auto packed = json.find("packed");
+    if (packed == json.end()) return {};
+    if (!packed->is_object()) return invalid("packed is not an object");
+    const auto count = [&](const char* key, std::uint64_t most) -> std::optional<std::uint32_t> {
+        const auto found = packed->find(key);
+        if (found == packed->end() || !found->is_number_unsigned() || *found > most) return std::nullopt;
+        return found->get<std::uint32_t>();
+    };
+    const auto length = count("length", kMaxPackedLength);
+    const auto end = count("end_token", out.vocab_size - 1);
+    const auto name = packed->find("template");
+    if (!length || *length == 0) return invalid("packed: bad length");
+    if (!end) return invalid("packed: bad end_token");
+    if (name == packed->end() || (*name != "plain" && *name != "chatml" && *name != "llama3")) return invalid("packed: template is none of plain, chatml, llama3");
+    out.packed = PackedData{*length, name->get<std::string>(), *end};
+    return {};
+}
+
 /// Which tokenizer, and how many tokens it has.
 Result<void> parse_tokenizer(const Json& json, DataManifest& out) {
     const auto tokenizer = json.find("tokenizer");
@@ -89,6 +109,8 @@ std::string to_json(const DataManifest& manifest) {
     json["tokenizer"] = manifest.tokenizer;
     if (manifest.tokenizer_sha256) json["tokenizer_sha256"] = manifest.tokenizer_sha256->hex();
     json["vocab_size"] = manifest.vocab_size;
+    if (manifest.packed)
+        json["packed"] = {{"length", manifest.packed->length}, {"template", manifest.packed->chat_template}, {"end_token", manifest.packed->end_token}};
     json["shards"] = Json::array();
     for (const auto& s : manifest.shards) {
         Json shard;
@@ -110,6 +132,8 @@ Result<DataManifest> parse_data_manifest(ByteSpan bytes) {
     DataManifest out;
     auto tokenizer = parse_tokenizer(json, out);
     if (!tokenizer) return fail(tokenizer.error());
+    auto packed = parse_packed(json, out);
+    if (!packed) return fail(packed.error());
     const auto shards = json.find("shards");
     if (shards == json.end() || !shards->is_array() || shards->empty() || shards->size() > kMaxShards)
         return invalid("expected 1 to 65536 shards");

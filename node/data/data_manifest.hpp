@@ -14,6 +14,7 @@ namespace skerry::node {
 
 inline constexpr std::size_t kMaxDataManifestBytes = 16U << 20;
 inline constexpr std::size_t kMaxShards = 65536;
+inline constexpr std::uint32_t kMaxPackedLength = 1U << 20;
 
 struct DataShard {
     std::string file;  ///< name inside the folder
@@ -24,15 +25,24 @@ struct DataShard {
     friend bool operator==(const DataShard&, const DataShard&) = default;
 };
 
+/// Of data made of examples: the shards have loss masks, and a row of examples in each `length` tokens.
+struct PackedData {
+    std::uint32_t length = 0;   ///< the run's sequences have this length
+    std::string chat_template;  ///< plain, chatml or llama3
+    std::uint32_t end_token = 0;  ///< behind each completion
+    friend bool operator==(const PackedData&, const PackedData&) = default;
+};
+
 /// Training shards first, then held-out ones; a shard's index is its id.
 struct DataManifest {
     std::string tokenizer = "byte";          ///< or "bpe": that of a tokenizer.json
     std::optional<Digest> tokenizer_sha256;  ///< of tokenizer.json; there if and only if it is "bpe"
     std::uint32_t vocab_size = 256;          ///< all tokens are below
+    std::optional<PackedData> packed;
     std::vector<DataShard> shards;
 
     /// Of one token in the shards.
-    std::uint32_t token_bytes() const { return vocab_size <= 65536 ? 2 : 4; }
+    std::uint32_t token_bytes() const { return vocab_size <= 65536 && !packed ? 2 : 4; }
     std::uint64_t tokens(bool held_out) const;
     /// Sequences of `seq` tokens in the training (or held-out) shards.
     std::uint64_t sequences(bool held_out, std::uint32_t seq) const;

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "node/data/prepare_examples.hpp"
 #include "node/data/shard_writer.hpp"
 #include "node/data/text_reader.hpp"
 #include "node/tokenizer/encoder.hpp"
@@ -53,30 +54,36 @@ class BpeTokens : public DocumentTokens {
     bool inside_ = false;  ///< of a document
 };
 
-/// What makes the tokens; the manifest says which. With a tokenizer its file is copied to the folder.
-Result<std::unique_ptr<DocumentTokens>> make_tokens(const PrepareOptions& options, DataManifest& manifest) {
-    if (!options.tokenizer) {
+/// What makes the tokens of documents.
+Result<std::unique_ptr<DocumentTokens>> make_tokens(const PrepareOptions& options, std::optional<Tokenizer> tokenizer) {
+    if (!tokenizer) {
         if (!options.separator.empty()) return fail(Errc::usage, "a separator needs a tokenizer that has it", "--tokenizer FOLDER");
         return std::make_unique<ByteTokens>();
     }
-    auto json = read_tokenizer_json(*options.tokenizer);
-    if (!json && json.error().code == Errc::not_found)
-        return fail(Errc::not_found, json.error().detail, "the folder of a model with its tokenizer.json");
-    if (!json) return fail(json.error());
-    auto tokenizer = Tokenizer::parse(as_bytes(*json));
-    if (!tokenizer) return fail(tokenizer.error());
     std::optional<std::uint32_t> separator;
     if (!options.separator.empty()) {
         separator = tokenizer->added_token(options.separator);
         if (!separator)
             return fail(Errc::usage, "the separator '" + options.separator + "' is no added token of the tokenizer", "one of its special tokens");
     }
+    return std::make_unique<BpeTokens>(std::move(*tokenizer), separator);
+}
+
+/// The tokenizer, if there is one; the manifest says which, and its file is copied to the folder.
+Result<std::optional<Tokenizer>> take_tokenizer(const PrepareOptions& options, DataManifest& manifest) {
+    if (!options.tokenizer) return std::nullopt;
+    auto json = read_tokenizer_json(*options.tokenizer);
+    if (!json && json.error().code == Errc::not_found)
+        return fail(Errc::not_found, json.error().detail, "the folder of a model with its tokenizer.json");
+    if (!json) return fail(json.error());
+    auto tokenizer = Tokenizer::parse(as_bytes(*json));
+    if (!tokenizer) return fail(tokenizer.error());
     manifest.tokenizer = "bpe";
     manifest.tokenizer_sha256 = sha256(as_bytes(*json));
     manifest.vocab_size = tokenizer->vocab_size();
     auto copied = write_small_file(options.out / "tokenizer.json", *json, 0644);
     if (!copied) return fail(copied.error());
-    return std::make_unique<BpeTokens>(std::move(*tokenizer), separator);
+    return std::optional(std::move(*tokenizer));
 }
 
 /// One preparation, from its files to its shards.
@@ -160,9 +167,18 @@ Result<Prepared> prepare_data(const PrepareOptions& options) {
     ::unlink((options.out / "manifest.json").c_str());
 
     Prepared out;
-    auto tokens = make_tokens(options, out.manifest);
-    if (!tokens) return fail(tokens.error());
-    auto done = Preparation(options, **tokens, out).run();
+    auto tokenizer = take_tokenizer(options, out.manifest);
+    if (!tokenizer) return fail(tokenizer.error());
+    auto fields = example_fields(options);
+    if (!fields) return fail(fields.error());
+    Result<void> done;
+    if (*fields) {
+        done = prepare_examples(options, **fields, *tokenizer ? &**tokenizer : nullptr, out);
+    } else {
+        auto tokens = make_tokens(options, std::move(*tokenizer));
+        if (!tokens) return fail(tokens.error());
+        done = Preparation(options, **tokens, out).run();
+    }
     if (!done) return fail(done.error());
     auto written = write_small_file(options.out / "manifest.json", to_json(out.manifest), 0644);
     if (!written) return fail(written.error());

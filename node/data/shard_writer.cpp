@@ -43,8 +43,8 @@ Result<Digest> hash_file(int descriptor, const fs::path& name) {
 
 }  // namespace
 
-ShardWriter::ShardWriter(fs::path folder, bool held_out, std::uint64_t shard_tokens, std::uint32_t token_bytes)
-    : folder_(std::move(folder)), held_out_(held_out), shard_tokens_(shard_tokens), token_bytes_(token_bytes) {}
+ShardWriter::ShardWriter(fs::path folder, bool held_out, std::uint64_t shard_tokens, std::uint32_t token_bytes, bool masked)
+    : folder_(std::move(folder)), held_out_(held_out), shard_tokens_(shard_tokens), token_bytes_(token_bytes), masked_(masked) {}
 
 ShardWriter::~ShardWriter() {
     if (file_) ::unlink((path_.string() + ".tmp").c_str());
@@ -85,12 +85,12 @@ Result<void> ShardWriter::begin() {
     file_ = OwnedDescriptor(::open((path_.string() + ".tmp").c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (!file_) return fail(file_error("open", path_, errno));
     tokens_ = 0;
-    const Bytes header = make_shard_header(0, token_bytes_);
+    const Bytes header = make_shard_header(0, token_bytes_, masked_);
     return write_all(file_.get(), header.data(), header.size(), path_);
 }
 
 Result<void> ShardWriter::end() {
-    const Bytes header = make_shard_header(tokens_, token_bytes_);
+    const Bytes header = make_shard_header(tokens_, token_bytes_, masked_);
     if (::pwrite(file_.get(), header.data(), header.size(), 0) != static_cast<ssize_t>(header.size()) || ::fsync(file_.get()) != 0)
         return fail(file_error("write", path_, errno));
     auto digest = hash_file(file_.get(), path_);

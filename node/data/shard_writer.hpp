@@ -14,8 +14,8 @@ namespace skerry::node {
 /// One split's shards, begun and ended as tokens come. Each file is complete or absent.
 class ShardWriter {
   public:
-    /// `shard_tokens`: of the longest shard. `token_bytes`: 2 or 4.
-    ShardWriter(std::filesystem::path folder, bool held_out, std::uint64_t shard_tokens, std::uint32_t token_bytes);
+    /// `shard_tokens`: of the longest shard. `token_bytes`: 2 or 4. `masked`: tokens may have kNoTarget (4 bytes).
+    ShardWriter(std::filesystem::path folder, bool held_out, std::uint64_t shard_tokens, std::uint32_t token_bytes, bool masked = false);
     ~ShardWriter();
     ShardWriter(const ShardWriter&) = delete;
     ShardWriter& operator=(const ShardWriter&) = delete;
@@ -34,6 +34,7 @@ class ShardWriter {
     bool held_out_;
     std::uint64_t shard_tokens_, tokens_ = 0;
     std::uint32_t token_bytes_;
+    bool masked_;
     OwnedDescriptor file_;
     std::vector<std::uint16_t> narrow_;
     std::vector<DataShard> shards_;

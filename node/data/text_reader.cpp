@@ -66,7 +66,6 @@ class TextCheck {
 
 /// One line of JSONL: its text, empty where there is none.
 Result<std::string> text_of_line(std::string_view line, const std::string& field, const std::string& place) {
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) return std::string();
     const auto json = nlohmann::json::parse(line, nullptr, false);
     if (!json.is_object()) return fail(Errc::data_invalid, place + " is not a JSON object", "one JSON object a line, in UTF-8");
     const auto found = json.find(field);
@@ -95,22 +94,26 @@ Result<void> read_text(const fs::path& path, const TakePart& take) {
     return good ? take({}, true) : good;
 }
 
-Result<void> read_jsonl(const fs::path& path, const std::string& field, std::uint64_t& empty, const TakePart& take) {
+Result<void> read_lines(const fs::path& path, std::uint64_t& blank, const TakeLine& take) {
     auto file = open_text(path);
     if (!file) return fail(file.error());
     std::string window, line;
     std::uint64_t number = 0;
-    const auto use = [&]() -> Result<void> {
-        auto text = text_of_line(line, field, path.string() + ":" + std::to_string(++number));
-        if (!text) return fail(text.error());
+    const auto use = [&]() -> Result<bool> {
+        ++number;
+        const bool empty = line.find_first_not_of(" \t\r") == std::string::npos;
+        blank += empty;
+        auto taken = empty ? Result<bool>(true) : take(line, number);
         line.clear();
-        empty += text->empty();
-        return text->empty() ? Result<void>{} : take(*text, true);
+        return taken;
     };
     for (;;) {
         auto part = read_window(*file, window, path);
         if (!part) return fail(part.error());
-        if (part->empty()) return line.empty() ? Result<void>{} : use();
+        if (part->empty()) {
+            auto used = line.empty() ? Result<bool>(true) : use();
+            return used ? Result<void>{} : fail(used.error());
+        }
         for (std::string_view rest = *part; !rest.empty();) {
             const std::size_t end = rest.find('\n');
             line += rest.substr(0, end);
@@ -120,9 +123,20 @@ Result<void> read_jsonl(const fs::path& path, const std::string& field, std::uin
             if (end == std::string_view::npos) break;
             rest.remove_prefix(end + 1);
             auto used = use();
-            if (!used) return used;
+            if (!used) return fail(used.error());
+            if (!*used) return {};
         }
     }
+}
+
+Result<void> read_jsonl(const fs::path& path, const std::string& field, std::uint64_t& empty, const TakePart& take) {
+    return read_lines(path, empty, [&](std::string_view line, std::uint64_t number) -> Result<bool> {
+        auto text = text_of_line(line, field, path.string() + ":" + std::to_string(number));
+        if (!text) return fail(text.error());
+        empty += text->empty();
+        auto taken = text->empty() ? Result<void>{} : take(*text, true);
+        return taken ? Result<bool>(true) : fail(taken.error());
+    });
 }
 
 Result<std::uint64_t> file_bytes(const fs::path& path) {

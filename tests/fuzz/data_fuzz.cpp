@@ -1,6 +1,7 @@
 // Data manifests, shard headers and train settings.
 
 #include "node/data/data_manifest.hpp"
+#include "node/data/examples.hpp"
 #include "node/data/token_shard.hpp"
 #include "node/trainer/train_config.hpp"
 #include "protocol/base/assert.hpp"
@@ -19,10 +20,14 @@ std::vector<Bytes> fuzz_samples() {
     manifest.vocab_size = 128256;
     for (auto& s : manifest.shards) s.bytes = 1024 + 4 * s.tokens;
     const std::string large = node::to_json(manifest);
+    manifest.packed = node::PackedData{512, "chatml", 7};
+    const std::string packed = node::to_json(manifest);
+    const std::string talk = R"({"messages": [{"role": "user", "content": "a"}], "prompt": "b", "completion": "c"})";
     node::TrainConfig train;
     train.total_tokens = 1000;
     const std::string settings = node::to_json(train);
-    return {Bytes(json.begin(), json.end()), Bytes(large.begin(), large.end()), Bytes(settings.begin(), settings.end()), node::make_shard_header(77), node::make_shard_header(78, 4)};
+    return {Bytes(json.begin(), json.end()), Bytes(large.begin(), large.end()), Bytes(settings.begin(), settings.end()), node::make_shard_header(77), node::make_shard_header(78, 4),
+            node::make_shard_header(79, 4, true), Bytes(packed.begin(), packed.end()), Bytes(talk.begin(), talk.end())};
 }
 
 void fuzz_one(ByteSpan input) {
@@ -40,8 +45,12 @@ void fuzz_one(ByteSpan input) {
         const double lr = node::learning_rate(*train, train->total_tokens / 2);
         SKERRY_ASSERT(lr >= 0 && lr <= 100);
     }
+    for (bool messages : {false, true}) {
+        auto example = node::parse_example(as_text(input), {messages, "prompt", "completion"}, "line 1");
+        if (example) SKERRY_ASSERT(example->messages.empty() != messages && example->messages.size() <= node::kMaxMessages);
+    }
     auto tokens = node::parse_shard_header(input);
-    if (tokens) SKERRY_ASSERT(tokens->tokens <= node::kMaxShardTokens && tokens->file_bytes() >= node::kShardHeaderBytes);
+    if (tokens) SKERRY_ASSERT((!tokens->masked || tokens->token_bytes == 4) && tokens->tokens <= node::kMaxShardTokens && tokens->file_bytes() >= node::kShardHeaderBytes);
 }
 
 }  // namespace skerry::test

@@ -208,6 +208,66 @@ TEST_F(PrepareTest, JsonLinesAreADocumentEach) {
     EXPECT_FALSE(fs::exists(folder_ / "out" / "manifest.json"));
 }
 
+TEST_F(PrepareTest, ExamplesArePackedWholeAndTheFirstTokenOfEachIsNoTarget) {
+    std::string lines;
+    for (int i = 0; i < 300; ++i)
+        lines += R"({"prompt": ")" + std::string(static_cast<std::size_t>(i % 7), 'p') + R"(", "completion": ")" + std::string(static_cast<std::size_t>(1 + i % 11), 'c') + "\"}\n";
+    PrepareOptions options;
+    options.texts = {write("d.jsonl", lines)};
+    options.out = folder_ / "out";
+    options.examples.length = 24;
+    options.shard_tokens = 200;  // eight rows a shard
+    auto made = prepare_data(options);
+    ASSERT_TRUE(made) << made.error().detail;
+    EXPECT_EQ(made->documents, 300U);
+    ASSERT_TRUE(made->manifest.packed && made->examples);
+    EXPECT_EQ(*made->manifest.packed, (PackedData{24, "plain", kByteEnd}));
+    std::uint64_t rows = 0, targets = 0, padding = 0, ends = 0;
+    for (const DataShard& shard : made->manifest.shards) {
+        EXPECT_EQ(shard.tokens % 24, 1U);
+        EXPECT_LE(shard.tokens, 8 * 24 + 1U);
+        auto file = TokenShard::open((folder_ / "out" / shard.file).string());
+        ASSERT_TRUE(file && file->masked());
+        std::vector<std::uint32_t> tokens(shard.tokens);
+        ASSERT_TRUE(file->read(0, tokens));
+        EXPECT_TRUE(tokens.back() & kNoTarget);
+        rows += sequences_in(shard.tokens, 24);
+        for (std::size_t i = 0; i + 1 < tokens.size(); ++i) {
+            targets += (tokens[i] & kNoTarget) == 0;
+            ends += tokens[i] == kByteEnd;
+            padding += tokens[i] == (kByteEnd | kNoTarget);
+            if (tokens[i] == 'p') ADD_FAILURE() << "a prompt is learnt";
+        }
+    }
+    EXPECT_EQ(ends, 300U);
+    EXPECT_EQ(rows, made->examples->rows);
+    EXPECT_EQ(targets, made->examples->targets);
+    EXPECT_EQ(padding, made->examples->padding);
+    EXPECT_LT(padding * 10, rows * 24);
+    auto again = read_data_manifest(folder_ / "out");
+    ASSERT_TRUE(again);
+    EXPECT_EQ(*again, made->manifest);
+}
+
+TEST_F(PrepareTest, FilesOfDifferentKindsAndExamplesWithoutALengthAreRefused) {
+    PrepareOptions options;
+    options.texts = {write("a.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n"), write("b.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n")};
+    options.out = folder_ / "out";
+    options.examples.length = 24;
+    auto mixed = prepare_data(options);
+    ASSERT_FALSE(mixed);
+    EXPECT_EQ(mixed.error().code, Errc::data_invalid);
+    options.texts.pop_back();
+    EXPECT_TRUE(prepare_data(options));
+    options.examples.length = 0;
+    auto without = prepare_data(options);
+    ASSERT_FALSE(without);
+    EXPECT_EQ(without.error().code, Errc::usage);
+    options.examples.length = 24;
+    options.examples.tokens.name = "chatml";
+    EXPECT_FALSE(prepare_data(options));
+}
+
 TEST_F(PrepareTest, WhatATokenizerCannotUseIsRefusedWithItsPlace) {
     PrepareOptions options;
     options.texts = {write("latin.txt", prose(100'000) + "caf\xE9 au lait")};
