@@ -120,8 +120,9 @@ void fill_initial_state(const Manifest& manifest, const PieceGrid& grid, const S
         for (std::uint64_t done = 0; done < tensor.elements;) {
             std::uint64_t count =
                 std::min<std::uint64_t>(grid.piece_elements, tensor.elements - done);
-            fill_initial(stream, tensor.init_scale, done,
-                         files.theta().subspan(tensor.first_element + done, count));
+            const auto part = files.theta().subspan(tensor.first_element + done, count);
+            if (starts_as_zero(tensor.name, tensor.init_scale)) std::fill(part.begin(), part.end(), 0.0F);
+            else fill_initial(stream, tensor.init_scale, done, part);
             done += count;
         }
     }

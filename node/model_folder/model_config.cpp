@@ -40,18 +40,42 @@ constexpr NumberKey kNumbers[] = {
     {"initializer_range", &ModelConfig::initializer_range, 1e-9, 10.0},
 };
 
+Result<bool> flag(ModelConfig& out, bool ModelConfig::*field, const std::string& key, const Json& value) {
+    if (!value.is_boolean()) return invalid(key, "expected true or false");
+    out.*field = value.get<bool>();
+    return true;
+}
+
 /// Keys that name what this decoder is; any other value is another model.
-Result<bool> fixed_key(const std::string& key, const Json& value) {
+Result<bool> kind_key(ModelConfig& out, const std::string& key, const Json& value) {
     if (key == "model_type") {
-        if (value != "llama") return invalid(key, "only \"llama\" is supported");
+        if (value != "llama" && value != "qwen2") return invalid(key, value.dump() + " is not supported (llama and qwen2 are)");
+        out.model_type = value == "llama" ? ModelType::llama : ModelType::qwen2;
     } else if (key == "hidden_act") {
         if (value != "silu") return invalid(key, "only \"silu\" is supported");
-    } else if (key == "attention_bias" || key == "mlp_bias") {
+    } else if (key == "mlp_bias") {
         if (value != false) return invalid(key, "only false is supported");
     } else {
         return false;
     }
     return true;
+}
+
+/// rope_scaling, and rope_parameters (which may hold rope_theta): two names of one thing.
+Result<void> take_rope(ModelConfig& out, const Json& json) {
+    const Json scaling = json.value("rope_scaling", Json()), parameters = json.value("rope_parameters", Json());
+    if (!scaling.is_null() && !parameters.is_null()) return invalid("rope_parameters", "is rope_scaling's newer name: write one of them");
+    const char* name = parameters.is_null() ? "rope_scaling" : "rope_parameters";
+    const Json& value = parameters.is_null() ? scaling : parameters;
+    auto rope = parse_rope_scaling(value, std::string("model.") + name);
+    if (!rope) return fail(rope.error());
+    out.rope_scaling = *rope;
+    if (!value.is_object() || !value.contains("rope_theta")) return {};
+    const Json& theta = value["rope_theta"];
+    if (!theta.is_number()) return invalid("rope_theta", "expected a number");
+    if (json.contains("rope_theta") && json["rope_theta"] != theta) return invalid("rope_theta", std::string("contradicts the one in ") + name);
+    out.rope_theta = theta.get<double>();
+    return {};
 }
 
 Result<bool> known_key(ModelConfig& out, const std::string& key, const Json& value) {
@@ -68,12 +92,10 @@ Result<bool> known_key(ModelConfig& out, const std::string& key, const Json& val
         out.*k.field = value.get<double>();
         return true;
     }
-    if (key == "tie_word_embeddings") {
-        if (!value.is_boolean()) return invalid(key, "expected true or false");
-        out.tie_word_embeddings = value.get<bool>();
-        return true;
-    }
-    return fixed_key(key, value);
+    if (key == "tie_word_embeddings") return flag(out, &ModelConfig::tie_word_embeddings, key, value);
+    if (key == "attention_bias") return flag(out, &ModelConfig::attention_bias, key, value);
+    if (key == "rope_scaling" || key == "rope_parameters") return true;  // take_rope
+    return kind_key(out, key, value);
 }
 
 }  // namespace
@@ -90,7 +112,9 @@ Result<void> check(const ModelConfig& c) {
     if (c.num_attention_heads % c.num_key_value_heads != 0)
         return invalid("num_key_value_heads", "must divide num_attention_heads");
     if (c.head_dim % 2 != 0) return invalid("head_dim", "must be even");
-    return {};
+    if (c.model_type == ModelType::qwen2 && c.attention_bias)
+        return invalid("attention_bias", "qwen2 has biases on q, k and v always and none on o: leave it away");
+    return check(c.rope_scaling);
 }
 
 Result<ModelConfig> parse_model_config(std::string_view text) {
@@ -108,17 +132,21 @@ Result<ModelConfig> parse_model_config(std::string_view text) {
             return invalid("hidden_size", "must be a multiple of num_attention_heads, or name head_dim");
         out.head_dim = out.hidden_size / out.num_attention_heads;
     }
-    auto good = check(out);
+    auto good = take_rope(out, json);
+    if (good) good = check(out);
     if (!good) return fail(good.error());
     return out;
 }
 
 std::string to_json(const ModelConfig& c) {
     nlohmann::ordered_json json;
-    json["model_type"] = "llama";
+    json["model_type"] = c.model_type == ModelType::llama ? "llama" : "qwen2";
     for (const auto& k : kCounts) json[k.name] = c.*k.field;
     for (const auto& k : kNumbers) json[k.name] = c.*k.field;
     json["tie_word_embeddings"] = c.tie_word_embeddings;
+    // Written only where they say something: a run's model as it was written before there were these keys stays what it was.
+    if (c.attention_bias) json["attention_bias"] = true;
+    if (c.rope_scaling.type != RopeType::plain) json["rope_scaling"] = to_json(c.rope_scaling);
     return json.dump();
 }
 

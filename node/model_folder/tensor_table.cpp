@@ -15,6 +15,9 @@ class Builder {
     void ones(std::string name, std::uint64_t n) {
         add({std::move(name), {n}, 0, n, TensorKind::ones, 0, 0.F});
     }
+    void bias(std::string name, std::uint64_t n) {
+        add({std::move(name), {n}, 0, n, TensorKind::zeros, 0, 0.F});
+    }
     TensorTable take() { return std::move(table_); }
 
   private:
@@ -44,7 +47,14 @@ TensorTable make_tensor_table(const ModelConfig& c) {
         b.normal(layer + "self_attn.q_proj.weight", q, d, sigma);
         b.normal(layer + "self_attn.k_proj.weight", kv, d, sigma);
         b.normal(layer + "self_attn.v_proj.weight", kv, d, sigma);
+        // Biases behind the three matrices, which are one product.
+        if (c.qkv_bias()) {
+            b.bias(layer + "self_attn.q_proj.bias", q);
+            b.bias(layer + "self_attn.k_proj.bias", kv);
+            b.bias(layer + "self_attn.v_proj.bias", kv);
+        }
         b.normal(layer + "self_attn.o_proj.weight", d, q, sigma_out);
+        if (c.o_bias()) b.bias(layer + "self_attn.o_proj.bias", d);
         b.ones(layer + "post_attention_layernorm.weight", d);
         b.normal(layer + "mlp.gate_proj.weight", f, d, sigma);
         b.normal(layer + "mlp.up_proj.weight", f, d, sigma);

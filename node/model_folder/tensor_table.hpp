@@ -12,6 +12,7 @@ namespace skerry::node {
 enum class TensorKind {
     normal,  ///< starts as a normal of deviation `sigma`; weight decay applies
     ones,    ///< a norm weight: starts as 1; no weight decay
+    zeros,   ///< a bias: starts as 0; no weight decay
 };
 
 struct TensorInfo {
@@ -20,8 +21,8 @@ struct TensorInfo {
     std::uint64_t offset = 0;          ///< first element in the flat vector
     std::uint64_t elements = 0;
     TensorKind kind = TensorKind::normal;
-    double sigma = 0;        ///< of the initial weights; 0 for `ones`
-    float init_scale = 0.F;  ///< `c_t` of S_0: sigma * sqrt(3) / 2^24, rounded to float once; 0 for `ones`
+    double sigma = 0;        ///< of the initial weights; 0 for `ones` and `zeros`
+    float init_scale = 0.F;  ///< `c_t` of S_0: sigma * sqrt(3) / 2^24, rounded to float once; else 0
 };
 
 struct TensorTable {

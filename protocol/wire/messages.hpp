@@ -31,7 +31,7 @@ enum class CodecId : std::uint8_t { f32 = 1, a8 = 2 };
 enum class Overlap : std::uint8_t { none = 0 };
 
 /// One tensor of the canonical flat vector. `init_scale` is c_t of docs/architecture (sigma * sqrt(3) / 2^24);
-/// zero means "all ones" (norm weights).
+/// zero means "all ones" (norm weights), or all zeros where the name ends in ".bias".
 struct TensorRow {
     std::string name;
     std::vector<std::uint64_t> shape;

@@ -18,7 +18,7 @@ def tagged(tag, fields):
 
 
 def tensors_of(model):
-    """(name, shape, sigma) in canonical order; sigma 0 means all ones."""
+    """(name, shape, sigma) in canonical order; sigma 0 means all ones, or zeros for a bias."""
     hidden, layers, inner = model["hidden_size"], model["num_hidden_layers"], model["intermediate_size"]
     head = model.get("head_dim", hidden // model["num_attention_heads"])
     rows_q, rows_kv = model["num_attention_heads"] * head, model["num_key_value_heads"] * head
@@ -31,7 +31,13 @@ def tensors_of(model):
         yield at + "self_attn.q_proj.weight", (rows_q, hidden), sigma
         yield at + "self_attn.k_proj.weight", (rows_kv, hidden), sigma
         yield at + "self_attn.v_proj.weight", (rows_kv, hidden), sigma
+        if model.get("attention_bias", False) or model.get("model_type") == "qwen2":
+            yield at + "self_attn.q_proj.bias", (rows_q,), 0
+            yield at + "self_attn.k_proj.bias", (rows_kv,), 0
+            yield at + "self_attn.v_proj.bias", (rows_kv,), 0
         yield at + "self_attn.o_proj.weight", (hidden, rows_q), deep
+        if model.get("attention_bias", False):
+            yield at + "self_attn.o_proj.bias", (hidden,), 0
         yield at + "post_attention_layernorm.weight", (hidden,), 0
         yield at + "mlp.gate_proj.weight", (inner, hidden), sigma
         yield at + "mlp.up_proj.weight", (inner, hidden), sigma
@@ -49,7 +55,7 @@ def splitmix(z):
 
 def initial_tensor(seed, name, elements, sigma):
     if sigma == 0:
-        return np.ones(elements, np.float32)
+        return np.full(elements, 0 if name.endswith(".bias") else 1, np.float32)
     encoded = name.encode()
     stream = np.uint64(int.from_bytes(tagged("skerry/init/1", struct.pack("<QI", seed, len(encoded)) + encoded)[:8], "little"))
     with np.errstate(over="ignore"):

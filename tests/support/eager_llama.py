@@ -9,8 +9,35 @@ import torch
 import torch.nn.functional as F
 
 
+def qkv_bias(c):
+    return c.get("attention_bias", False) or c.get("model_type", "llama") == "qwen2"
+
+
+def frequencies(c):
+    """Radians per position of each pair, with Hugging Face's rope_scaling; by wavelengths, as its authors wrote it down."""
+    hd = c["head_dim"]
+    inverse = 1.0 / (c["rope_theta"] ** (torch.arange(0, hd, 2).float() / hd))
+    scaling = c.get("rope_scaling") or {"rope_type": "default"}
+    if scaling["rope_type"] == "default":
+        return inverse
+    if scaling["rope_type"] == "linear":
+        return inverse / scaling["factor"]
+    low, high, original = scaling["low_freq_factor"], scaling["high_freq_factor"], scaling["original_max_position_embeddings"]
+    out = []
+    for f in inverse.tolist():
+        wavelength = 2 * math.pi / f
+        if wavelength < original / high:
+            out.append(f)
+        elif wavelength > original / low:
+            out.append(f / scaling["factor"])
+        else:
+            smooth = (original / wavelength - low) / (high - low)
+            out.append((1 - smooth) * f / scaling["factor"] + smooth * f)
+    return torch.tensor(out)
+
+
 def tensor_table(c):
-    """[(name, shape, is_norm)] in canonical order."""
+    """[(name, shape, without_decay)] in canonical order: norms and biases have no weight decay."""
     d, f = c["hidden_size"], c["intermediate_size"]
     q = c["num_attention_heads"] * c["head_dim"]
     kv = c["num_key_value_heads"] * c["head_dim"]
@@ -22,7 +49,14 @@ def tensor_table(c):
             (p + "self_attn.q_proj.weight", (q, d), False),
             (p + "self_attn.k_proj.weight", (kv, d), False),
             (p + "self_attn.v_proj.weight", (kv, d), False),
-            (p + "self_attn.o_proj.weight", (d, q), False),
+        ]
+        if qkv_bias(c):
+            table += [(p + "self_attn.q_proj.bias", (q,), True), (p + "self_attn.k_proj.bias", (kv,), True),
+                      (p + "self_attn.v_proj.bias", (kv,), True)]
+        table.append((p + "self_attn.o_proj.weight", (d, q), False))
+        if c.get("attention_bias", False):
+            table.append((p + "self_attn.o_proj.bias", (d,), True))
+        table += [
             (p + "post_attention_layernorm.weight", (d,), True),
             (p + "mlp.gate_proj.weight", (f, d), False),
             (p + "mlp.up_proj.weight", (f, d), False),
@@ -45,7 +79,8 @@ def initial(c, seed=1):
     for name, shape, norm in tensor_table(c):
         out = name.endswith(("o_proj.weight", "down_proj.weight"))
         sigma = c["initializer_range"] / (math.sqrt(2 * c["num_hidden_layers"]) if out else 1)
-        parts.append(torch.ones(shape) if norm else torch.randn(shape, generator=g) * sigma)
+        # Biases as a training would leave them: from zeros their gradients would be tested alone.
+        parts.append(torch.ones(shape) if norm and not name.endswith(".bias") else torch.randn(shape, generator=g) * sigma)
     return torch.cat([p.reshape(-1) for p in parts])
 
 
@@ -62,9 +97,7 @@ class Llama(torch.nn.Module):
             self.register_parameter(name.replace(".", "_"), parameter)
             self.names[name] = parameter
             at += n
-        hd = config["head_dim"]
-        inverse = 1.0 / (config["rope_theta"] ** (torch.arange(0, hd, 2).float() / hd))
-        angle = torch.outer(torch.arange(max_seq).float(), inverse)
+        angle = torch.outer(torch.arange(max_seq).float(), frequencies(config))
         angle = torch.cat([angle, angle], -1)
         self.register_buffer("cos", angle.cos())
         self.register_buffer("sin", angle.sin())
@@ -86,12 +119,12 @@ class Llama(torch.nn.Module):
         for i in range(c["num_hidden_layers"]):
             p = f"model.layers.{i}."
             y = self.norm(x, w[p + "input_layernorm.weight"])
-            q = F.linear(y, w[p + "self_attn.q_proj.weight"]).view(b, t, h, hd).transpose(1, 2)
-            k = F.linear(y, w[p + "self_attn.k_proj.weight"]).view(b, t, kv, hd).transpose(1, 2)
-            v = F.linear(y, w[p + "self_attn.v_proj.weight"]).view(b, t, kv, hd).transpose(1, 2)
+            q = F.linear(y, w[p + "self_attn.q_proj.weight"], w.get(p + "self_attn.q_proj.bias")).view(b, t, h, hd).transpose(1, 2)
+            k = F.linear(y, w[p + "self_attn.k_proj.weight"], w.get(p + "self_attn.k_proj.bias")).view(b, t, kv, hd).transpose(1, 2)
+            v = F.linear(y, w[p + "self_attn.v_proj.weight"], w.get(p + "self_attn.v_proj.bias")).view(b, t, kv, hd).transpose(1, 2)
             q, k = self.rotate(q), self.rotate(k)
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=h != kv)
-            x = x + F.linear(y.transpose(1, 2).reshape(b, t, h * hd), w[p + "self_attn.o_proj.weight"])
+            x = x + F.linear(y.transpose(1, 2).reshape(b, t, h * hd), w[p + "self_attn.o_proj.weight"], w.get(p + "self_attn.o_proj.bias"))
             y = self.norm(x, w[p + "post_attention_layernorm.weight"])
             gate = F.silu(F.linear(y, w[p + "mlp.gate_proj.weight"]))
             y = gate * F.linear(y, w[p + "mlp.up_proj.weight"])

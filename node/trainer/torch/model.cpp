@@ -1,8 +1,10 @@
 #include "node/trainer/torch/model.hpp"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/sum.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -30,6 +32,19 @@ inline float as_float(Bf16 v) {
     float f;
     std::memcpy(&f, &u, sizeof f);
     return f;
+}
+
+/// out = x w (+ bias on each row, where there is one)
+void product(at::Tensor out, const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+    if (bias.defined())
+        at::addmm_out(out, bias, x, w);
+    else
+        at::mm_out(out, x, w);
+}
+
+/// The gradient of a bias: the sum of the rows.
+void bias_gradient(at::Tensor bias, const at::Tensor& rows) {
+    if (bias.defined()) at::sum_out(bias, rows, 0);
 }
 
 template <class E>
@@ -113,11 +128,10 @@ template <class E>
 void FlatModel<E>::make_rope() {
     float* rope = space_.floats(at_.rope);
     const long half = n_.hd / 2;
+    const auto frequencies = rope_frequencies(config_.rope_scaling, config_.rope_theta, config_.head_dim);
     for (long t = 0; t < n_.t; ++t) {
         for (long i = 0; i < half; ++i) {
-            const double exponent = static_cast<double>(2 * i) / static_cast<double>(n_.hd);
-            const auto inverse = static_cast<float>(1.0 / std::pow(config_.rope_theta, exponent));
-            const float angle = static_cast<float>(t) * inverse;
+            const float angle = static_cast<float>(t) * frequencies[static_cast<std::size_t>(i)];
             rope[t * n_.hd + i] = std::cos(angle);
             rope[t * n_.hd + half + i] = std::sin(angle);
         }
@@ -174,11 +188,10 @@ void FlatModel<E>::layer_forward(std::size_t i, const float* x, const E* add, co
     float* in = x_in(li);
     kernel_.rms_forward(x, add, in, weights.master + o.norm1, data<E>(l.h1), space_.float_slot(at_.inv1, li, 1), rows,
                         n_.d, eps_);
-    auto qkv = sh.qkv;
-    at::mm_out(qkv, l.h1, m.qkv.wt);
+    product(sh.qkv, l.h1, m.qkv.wt, m.qkv_bias);
     attention_forward(l, sh, batch);
-    auto y = sh.y;
-    at::mm_out(y, l.heads_out, m.o.wt);
+    const auto& y = sh.y;
+    product(y, l.heads_out, m.o.wt, m.o_bias);
     float* mid = plan_.training ? space_.float_slot(at_.x_mid, li, n_.d) : in;
     kernel_.rms_forward(in, data<E>(y), mid, weights.master + o.norm2, data<E>(l.h2),
                         space_.float_slot(at_.inv2, li, 1), rows, n_.d, eps_);
@@ -270,11 +283,13 @@ void FlatModel<E>::attention_backward(std::size_t i, const Weights& weights, con
     const auto li = static_cast<long>(i);
     auto out = g.o.w;
     at::mm_out(out, sh.d_cast_t, l.heads_out);
+    bias_gradient(g.o_bias, sh.d_cast);
     auto d_heads = sh.d_heads;
     at::mm_out(d_heads, sh.d_cast, w.o.w);
     heads_backward(l, sh, batch);
     out = g.qkv.w;
     at::mm_out(out, sh.qkv_t, l.h1);
+    bias_gradient(g.qkv_bias, sh.qkv);
     auto d_h = sh.d_h;
     at::mm_out(d_h, sh.qkv, w.qkv.w);
     norm_backward(x_in(li), space_.float_slot(at_.inv1, li, 1), weights, offsets_.layers[i].norm1, batch * n_.t,

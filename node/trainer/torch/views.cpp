@@ -3,6 +3,8 @@
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
+#include <map>
+#include <string>
 #include <type_traits>
 
 namespace skerry::node {
@@ -53,15 +55,21 @@ at::Tensor view(const E* p, std::initializer_list<long> sizes) {
 }
 
 ModelOffsets make_offsets(const ModelConfig& config, const TensorTable& table) {
-    const auto& t = table.tensors;
+    std::map<std::string, std::uint64_t> at;
+    for (const auto& tensor : table.tensors) at[tensor.name] = tensor.offset;
     ModelOffsets out;
-    for (std::size_t i = 0; i < config.num_hidden_layers; ++i) {
-        const std::size_t b = 1 + 9 * i;
-        out.layers.push_back({t[b].offset, t[b + 1].offset, t[b + 4].offset, t[b + 5].offset, t[b + 6].offset,
-                              t[b + 8].offset});
+    for (std::uint32_t i = 0; i < config.num_hidden_layers; ++i) {
+        const std::string layer = "model.layers." + std::to_string(i) + ".";
+        const auto of = [&](const char* name) {
+            const auto found = at.find(layer + name);
+            return found == at.end() ? std::uint64_t{0} : found->second;
+        };
+        out.layers.push_back({of("input_layernorm.weight"), of("self_attn.q_proj.weight"), of("self_attn.q_proj.bias"),
+                              of("self_attn.o_proj.weight"), of("self_attn.o_proj.bias"), of("post_attention_layernorm.weight"),
+                              of("mlp.gate_proj.weight"), of("mlp.down_proj.weight")});
     }
-    out.norm = t[1 + 9 * std::size_t{config.num_hidden_layers}].offset;
-    out.head = config.tie_word_embeddings ? 0 : t.back().offset;
+    out.norm = at.at("model.norm.weight");
+    out.head = config.tie_word_embeddings ? 0 : at.at("lm_head.weight");
     return out;
 }
 
@@ -74,6 +82,8 @@ MatrixViews make_matrix_views(const Dimensions& size, const ModelOffsets& offset
         l.o = Matrix(view(base + o.o, {size.d, size.heads * size.hd}));
         l.gate_up = Matrix(view(base + o.gate_up, {2 * size.f, size.d}));
         l.down = Matrix(view(base + o.down, {size.d, size.f}));
+        if (o.qkv_bias != 0) l.qkv_bias = view(base + o.qkv_bias, {size.qkv_width()});
+        if (o.o_bias != 0) l.o_bias = view(base + o.o_bias, {size.d});
         out.layers.push_back(std::move(l));
     }
     out.head = Matrix(view(base + offsets.head, {size.vocab, size.d}));

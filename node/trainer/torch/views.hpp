@@ -25,6 +25,7 @@ struct Matrix {
 
 struct LayerMatrices {
     Matrix qkv, o, gate_up, down;
+    at::Tensor qkv_bias, o_bias;  ///< undefined where the model has none
 };
 
 /// Views of the four matrices of each layer and of the head, at one base address.
@@ -33,9 +34,9 @@ struct MatrixViews {
     Matrix head;
 };
 
-/// First elements in the flat vector of what one layer has.
+/// First elements in the flat vector of what one layer has; 0 for a bias that it does not have.
 struct LayerOffsets {
-    std::uint64_t norm1, qkv, o, norm2, gate_up, down;
+    std::uint64_t norm1, qkv, qkv_bias, o, o_bias, norm2, gate_up, down;
 };
 
 struct ModelOffsets {

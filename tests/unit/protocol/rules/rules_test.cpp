@@ -110,6 +110,12 @@ TEST(InitialState, ZeroScaleIsAllOnes) {
     EXPECT_EQ(values, std::vector<float>(3, 1.0F));
 }
 
+TEST(InitialState, ZeroScaleIsAllZerosForABias) {
+    EXPECT_TRUE(starts_as_zero("model.layers.0.self_attn.q_proj.bias", 0.0F));
+    EXPECT_FALSE(starts_as_zero("model.layers.0.self_attn.q_proj.bias", 1e-9F));
+    EXPECT_FALSE(starts_as_zero("model.norm.weight", 0.0F));
+}
+
 TEST(InitialState, IsFrozen) {
     // From an independent Python implementation of the rule in the header.
     EXPECT_EQ(init_stream(42, "w"), 1474153456061935403ULL);
