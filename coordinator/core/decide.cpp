@@ -121,7 +121,7 @@ void StepMachine::after_decision() {
     timed_.clear();
     first_round_ = false;
     std::erase_if(c_.digests, [&](const auto& d) { return !c_.keeps_digest(d.first); });
-    std::erase_if(edges_, [&](const auto& e) { return e.second.value + 1 < c_.head.value; });
+    std::erase_if(edges_, [&](const auto& e) { return e.second.step.next() < c_.head; });
     c_.committed_at.emplace_back(c_.now, c_.tokens_committed);
     if (c_.committed_at.size() > kRateRounds) c_.committed_at.pop_front();
     c_.begin_round();
@@ -198,7 +198,7 @@ void StepMachine::blame(const Node& from, const Blame& blame) {
                         verify_merkle_proof(p->contribution, merkle_leaf(chunk), blame.piece.value,
                                             open.plan.piece_owner.size(), proof);
     if (!is_its) {  // proves nothing against the maker: the way between the two is bad
-        if (blame.accused != from.row.node) edges_[std::minmax(from.row.node, blame.accused)] = c_.head;
+        if (blame.accused != from.row.node) note_edge(from.row.node, blame.accused);
         return;
     }
     auto view = parse_chunk(chunk);

@@ -124,36 +124,6 @@ bool StepMachine::may_close(const std::vector<NodeId>& ready) const {
 
 // ------------------------------------------------------------------------------------------------ plan
 
-bool StepMachine::bad_edge(const NodeId& a, const NodeId& b) const {
-    auto at = edges_.find(std::minmax(a, b));
-    if (at != edges_.end() && at->second.value + 1 >= c_.head.value) return true;
-    auto reports = [&](const NodeId& from, const NodeId& to) {
-        const Node* node = c_.find(from);
-        return node && node->report &&
-               std::find(node->report->unreachable.begin(), node->report->unreachable.end(), to) !=
-                   node->report->unreachable.end();
-    };
-    return reports(a, b) || reports(b, a);
-}
-
-std::vector<NodeId> StepMachine::drop_cut_off(std::vector<NodeId> ready) const {
-    while (ready.size() > c_.manifest.min_nodes) {
-        std::size_t worst = 0;
-        auto victim = ready.end();
-        for (auto a = ready.begin(); a != ready.end(); ++a) {
-            const auto bad = static_cast<std::size_t>(
-                std::count_if(ready.begin(), ready.end(), [&](const NodeId& b) { return *a != b && bad_edge(*a, b); }));
-            if (2 * bad > ready.size() - 1 && bad > worst) {
-                worst = bad;
-                victim = a;
-            }
-        }
-        if (victim == ready.end()) break;
-        ready.erase(victim);
-    }
-    return ready;
-}
-
 std::optional<Plan> StepMachine::make_plan() const {
     auto compose = [&](const std::vector<NodeId>& ready) -> std::optional<Plan> {
         if (ready.size() < c_.manifest.min_nodes) return {};
@@ -179,26 +149,10 @@ std::optional<Plan> StepMachine::make_plan() const {
         return plan;
     };
     const auto ready = ready_nodes();
-    if (auto plan = compose(drop_cut_off(ready))) return plan;
+    const auto reached = drop_cut_off(ready);
+    if (hang_together(reached))
+        if (auto plan = compose(reached)) return plan;
     return compose(ready);
-}
-
-std::vector<std::uint16_t> StepMachine::choose_owners(const Plan& plan) const {
-    const auto n = static_cast<std::uint16_t>(plan.members.size());
-    if (single_owner_) return {static_cast<std::uint16_t>((plan.attempt.value - 1) % n)};
-    std::vector<std::uint16_t> owners;
-    std::vector<std::uint16_t> all;
-    for (std::uint16_t i = 0; i < n; ++i) {
-        all.push_back(i);
-        const bool bad = std::any_of(plan.members.begin(), plan.members.end(), [&](const NodeId& other) {
-            return other != plan.members[i] && bad_edge(plan.members[i], other);
-        });
-        // An owner on a full disk could not stage what it sums; its word is as old as its last Report.
-        const Node& node = c_.nodes.at(plan.members[i]);
-        const bool full = node.report && node.report->disk_full;
-        if (!bad && !full) owners.push_back(i);
-    }
-    return owners.empty() ? all : owners;  // nobody is free of bad edges: members relay
 }
 
 void StepMachine::open_plan(Plan plan) {
@@ -253,7 +207,7 @@ void StepMachine::report(const Node& node, const Report& report) {
             if (const Participant* p = open.participant(maker)) lose(*p);
         for (const StalledEdge& edge : x.stalled) {
             const Node* other = c_.find(edge.from);
-            if (other && !c_.silent(*other) && edge.from != id) edges_[std::minmax(id, edge.from)] = c_.head;
+            if (other && !c_.silent(*other) && edge.from != id) note_edge(id, edge.from);
         }
     }
     Node* mine = c_.find(id);
@@ -278,10 +232,6 @@ void StepMachine::made_again(const NodeId& maker, const Report& report) {
         if (gone.maker == maker && !said) gone.unsaid = true;
         at = again ? gone_.erase(at) : std::next(at);
     }
-}
-
-void StepMachine::node_restarted(const NodeId& node) {
-    std::erase_if(edges_, [&](const auto& e) { return e.first.first == node || e.first.second == node; });
 }
 
 const PreparedState* StepMachine::vote_of(const NodeId& id) const {

@@ -39,6 +39,7 @@ class StepMachine {
     Millis attempt_patience() const;  ///< D of the attempt in force
     Mono deadline() const;            ///< of the plan in force, or of the collection with its grace
     bool bad_edge(const NodeId& a, const NodeId& b) const;
+    void note_edge(const NodeId& a, const NodeId& b);
     PhaseEstimate estimate(StepPhase phase, const NodeId& node) const;
     Millis exchange_prediction() const { return deadlines_.prediction(load()); }
 
@@ -68,6 +69,7 @@ class StepMachine {
     std::vector<NodeId> ready_nodes() const;
     std::optional<Plan> make_plan() const;
     std::vector<NodeId> drop_cut_off(std::vector<NodeId> ready) const;
+    bool hang_together(std::vector<NodeId> nodes) const;
     std::vector<std::uint16_t> choose_owners(const Plan& plan) const;
     void open_plan(Plan plan);
 
@@ -108,7 +110,11 @@ class StepMachine {
     };
     std::map<Digest, Gone> gone_;           ///< contributions of the open step that nobody can give any more
     std::map<NodeId, Step> excluded_;       ///< proven liars, and the step in which
-    std::map<std::pair<NodeId, NodeId>, Step> edges_;  ///< bad ones (lower id first), and when last seen
+    struct Seen {
+        Step step;
+        Mono at;
+    };
+    std::map<std::pair<NodeId, NodeId>, Seen> edges_;  ///< bad ones (lower id first), and when last seen
     std::optional<Mono> missing_since_;     ///< nobody here holds the log up to its head
     bool single_owner_ = false;             ///< after two roots for one plan
     Deadlines deadlines_;

@@ -477,6 +477,25 @@ TEST_F(StepMachineTest, ANodeCutOffFromMostOthersIsLeftOut) {
     EXPECT_EQ(plan_members(), (std::vector<NodeId>{b.id, c.id}));
 }
 
+TEST_F(StepMachineTest, TheOnlyOneThatLinksTheOthersIsNotLeftOut) {
+    b.report.unreachable = {c.id};
+    c.report.unreachable = {b.id};
+    all_ready();
+    // A short partition: its edges look bad, too. Without it the others could never reach each other.
+    a.report.exchange = ExchangeState{};
+    a.report.exchange->plan = rig.image().plan->digest;
+    a.report.exchange->stalled = {{b.id, true, 20'000}, {c.id, true, 20'000}};
+    rig.report(a);
+    a.report.exchange.reset();
+    rig.pass(Millis(60'250), {&a, &b, &c});
+    EXPECT_EQ(rig.plan().attempt, Attempt{2});
+    EXPECT_EQ(plan_members(), (std::vector<NodeId>{a.id, b.id, c.id}));
+    rig.pass(Millis(120'500), {&a, &b, &c});
+    const Plan plan = rig.plan();
+    EXPECT_EQ(plan.attempt, Attempt{3});
+    for (auto owner : plan.piece_owner) EXPECT_EQ(plan.members[owner], a.id) << "long ago, and not seen again";
+}
+
 TEST_F(StepMachineTest, TwoRootsAreNotDecidedAndTheNextPlanHasOneOwner) {
     all_ready();
     rig.vote(a, 9);
