@@ -222,6 +222,23 @@ def tokenizer():
     return value
 
 
+def examples():
+    values = ctest(pattern=r"^oracle_gradients$")[1][:1]
+    for folder, name in (("oracle", "test_examples"), ("process", "test_instruct")):
+        values += python_tests(folder, [name])[1]
+    return "; ".join(values)
+
+
+def asked_models():
+    _, values = python_tests("oracle", ["test_asked_model"])
+    done = run([sys.executable, ROOT / "tests" / "bench" / "generate_speed.py", "--bin", BUILD / "bin"], "generate_speed")
+    speed = values_in(done.stdout)
+    if done.returncode != 0 or not speed:
+        raise Failed(f"the benchmark ended with {done.returncode}: {(done.stderr.strip() or 'no output').splitlines()[-1]}")
+    need(float(speed[-1]) > 2, f"keys and values kept: {speed[-1]} times the speed")
+    return "; ".join([*values, f"keys and values kept: at least {speed[-1]} times the speed"])
+
+
 ITEMS = [
     Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
     Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
@@ -253,4 +270,7 @@ ITEMS = [
     Item(25, "rollback, lost disks, lost coordinator, power cut", "rebuilt from its nodes, rolled back and on, held and said why", recovery),
     Item(26, "a run forked from a state of another one", "S_0 is that state on every node, weights and momentum bit for bit; both runs go on", fork),
     Item(27, "tokens of tokenizer.json", "equal to the tokenizers package's for three kinds; at least as fast", tokenizer),
+    Item(28, "instruction data and loss masks", "tokens and masks equal the tokenizers package's; masked tokens contribute a gradient of exactly 0; a task is learnt",
+         examples),
+    Item(29, "generate and eval", "tokens and losses equal transformers' on the exported folder; faster with keys and values kept", asked_models),
 ]

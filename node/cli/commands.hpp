@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "node/cli/context.hpp"
+#include "node/cli/model_choice.hpp"
 #include "protocol/base/units.hpp"
 
 namespace skerry::node {
@@ -90,16 +91,27 @@ Result<void> status_command(const Context& context, bool watch);
 Result<void> export_command(const Context& context, const std::string& out, std::optional<std::uint64_t> step);
 
 struct GenerateCommand {
+    ModelChoice model;
     std::string prompt;
     std::uint32_t tokens = 200;
     double temperature = 0.8;
     std::uint64_t seed = 1;
-    std::uint32_t threads = 0;
-    std::string trainer;
-    std::string tokenizer;  ///< folder or tokenizer.json, for a run whose data was made with one
-    std::optional<std::uint64_t> step;
+    std::uint32_t top_k = 0;
+    double top_p = 1;
+    bool chat = false;      ///< the prompt is what a user says
+    bool no_stop = false;   ///< go on behind an end token
+    bool no_cache = false;  ///< read all again for each token
 };
 Result<void> generate_command(const Context& context, const GenerateCommand& command);
+
+struct EvalCommand {
+    ModelChoice model;
+    std::string data;  ///< JSON lines of examples; empty: the run's held-out data
+    std::string prompt_field, completion_field, chat_template, separator;
+    bool match = false;      ///< and how many answers are given word for word
+    std::uint64_t most = 0;  ///< examples; 0: all
+};
+Result<void> eval_command(const Context& context, const EvalCommand& command);
 Result<void> verify_command(const Context& context, const std::string& dir);
 
 Result<void> help_errors_command(const Context& context, const std::string& code);

@@ -108,7 +108,7 @@ Json examples_json(const Prepared& made) {
     if (!made.examples) return nullptr;
     const Prepared::Examples& e = *made.examples;
     const auto& packed = *made.manifest.packed;
-    return {{"template", e.chat_template.empty() ? Json(nullptr) : Json(e.chat_template)}, {"length", packed.length}, {"end_token", packed.end_token},
+    return {{"template", e.chat_template}, {"length", packed.length}, {"end_token", packed.end_token},
             {"sequences", e.rows}, {"targets", e.targets}, {"padding", e.padding}, {"cut", e.cut}, {"skipped", e.skipped}, {"without_target", e.without_target}};
 }
 
@@ -117,7 +117,7 @@ void print_examples(const Prepared& made) {
     const auto count = [](std::uint64_t n) { return to_count_text(static_cast<double>(n)); };
     const double all = static_cast<double>(e.rows) * made.manifest.packed->length;
     std::printf("%s examples in %s sequences of %u tokens · template: %s · %.1f %% targets, %.1f %% padding\n", count(made.documents).c_str(), count(e.rows).c_str(),
-                made.manifest.packed->length, e.chat_template.empty() ? "none" : e.chat_template.c_str(), 100 * static_cast<double>(e.targets) / all,
+                made.manifest.packed->length, e.chat_template.c_str(), 100 * static_cast<double>(e.targets) / all,
                 100 * static_cast<double>(e.padding) / all);
     std::printf("longer than a sequence: %s cut, %s skipped · without a target, left out: %s\n", count(e.cut).c_str(), count(e.skipped).c_str(),
                 count(e.without_target).c_str());

@@ -181,12 +181,34 @@ class CommandLine {
         generate->add_option("--tokens", generate_.tokens, "how many")->capture_default_str();
         generate->add_option("--temperature", generate_.temperature, "0: always the likeliest")->check(CLI::Range(0.0, 100.0))->capture_default_str();
         generate->add_option("--seed", generate_.seed, "equal seeds give equal texts")->capture_default_str();
-        generate->add_option("--threads", generate_.threads, "of the trainer");
-        generate->add_option("--tokenizer", generate_.tokenizer, "the tokenizer that the run's data was made with: a model folder or a tokenizer.json");
-        generate->add_option("--trainer", generate_.trainer, "another trainer program");
-        generate->add_option("--step", generate_.step, "of an older state");
+        generate->add_option("--top-k", generate_.top_k, "only of the so many likeliest tokens")->check(CLI::Range(0, 1 << 22));
+        generate->add_option("--top-p", generate_.top_p, "only of the likeliest tokens that have this probability together")->check(CLI::Range(0.0001, 1.0));
+        generate->add_flag("--chat", generate_.chat, "the prompt is what a user says: answer it, by the template of the run's data");
+        generate->add_flag("--no-stop", generate_.no_stop, "go on behind an end token");
+        generate->add_flag("--no-cache", generate_.no_cache, "read all again for each token: slow, to compare with");
+        generate_.model.precision = "fp32";  // reads the weights where they lie; bf16 needs a copy and wins with large models only
+        add_model_choice(*generate, generate_.model);
+        auto* eval = command(app_, "eval", "the loss of the newest weights on held-out data or on examples of your own", [this] { return eval_command(context_, eval_); });
+        eval->add_option("--data", eval_.data, "JSON lines with prompt and completion, or messages; or the run's data folder, for its held-out part; left out: that from the node's disk");
+        eval->add_option("--prompt-field", eval_.prompt_field, "the member that holds the prompt");
+        eval->add_option("--completion-field", eval_.completion_field, "the member that holds the completion");
+        eval->add_option("--template", eval_.chat_template, "of messages; left out: that of the run's data, or by the tokenizer")->check(CLI::IsMember({"chatml", "llama3", "plain"}));
+        eval->add_option("--separator", eval_.separator, "the added token that ends a completion");
+        eval->add_flag("--match", eval_.match, "also how many answers are given word for word, the likeliest token always");
+        eval->add_option("--most", eval_.most, "only so many examples");
+        eval_.model.precision = "fp32";
+        add_model_choice(*eval, eval_.model);
         auto* verify = command(app_, "verify", "recompute all states from a node's disk", [this] { return verify_command(context_, folder_); });
         verify->add_option("folder", folder_, "a node's folder")->required();
+    }
+
+    static void add_model_choice(CLI::App& to, ModelChoice& choice) {
+        to.add_option("--model", choice.model, "a Hugging Face folder instead of a node's");
+        to.add_option("--step", choice.step, "of an older state");
+        to.add_option("--tokenizer", choice.tokenizer, "the tokenizer that the run's data was made with: a model folder or a tokenizer.json");
+        to.add_option("--threads", choice.threads, "of the trainer");
+        to.add_option("--trainer", choice.trainer, "another trainer program");
+        to.add_option("--precision", choice.precision, "fp32, bf16 or auto")->check(CLI::IsMember({"fp32", "bf16", "auto"}));
     }
 
     void add_help() {
@@ -209,6 +231,7 @@ class CommandLine {
     TokenCommand token_;
     JoinCommand join_;
     GenerateCommand generate_;
+    EvalCommand eval_;
     std::string folder_;
     std::string file_;
     std::string name_;

@@ -61,7 +61,8 @@ Result<void> parse_packed(const Json& json, DataManifest& out) {
     const auto name = packed->find("template");
     if (!length || *length == 0) return invalid("packed: bad length");
     if (!end) return invalid("packed: bad end_token");
-    if (name == packed->end() || (*name != "plain" && *name != "chatml" && *name != "llama3")) return invalid("packed: template is none of plain, chatml, llama3");
+    const bool known = name != packed->end() && (*name == "none" || *name == "plain" || *name == "chatml" || *name == "llama3");
+    if (!known) return invalid("packed: template is not none, plain, chatml or llama3");
     out.packed = PackedData{*length, name->get<std::string>(), *end};
     return {};
 }

@@ -28,7 +28,7 @@ struct DataShard {
 /// Of data made of examples: the shards have loss masks, and a row of examples in each `length` tokens.
 struct PackedData {
     std::uint32_t length = 0;   ///< the run's sequences have this length
-    std::string chat_template;  ///< plain, chatml or llama3
+    std::string chat_template;  ///< plain, chatml, llama3; none: prompts and completions as they are
     std::uint32_t end_token = 0;  ///< behind each completion
     friend bool operator==(const PackedData&, const PackedData&) = default;
 };

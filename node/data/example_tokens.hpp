@@ -40,6 +40,10 @@ class ExampleTokens {
     /// The tokens after which the model speaks: of a prompt, or with `chat` of one user message and the assistant's header.
     Result<TokenIds> prompt(const std::string& text, bool chat);
 
+    /// For `prompt` alone, which needs no end.
+    static ExampleTokens for_prompts(const Tokenizer* tokenizer) { return {tokenizer, TemplateKind::plain, false, 0, false}; }
+    void end_with(std::uint32_t token) { end_ = token; }
+
     /// Behind each completion.
     std::uint32_t end() const { return end_; }
     /// Of conversations; prompts and completions have one only if it was named.

@@ -44,7 +44,7 @@ struct Prepared {
     std::uint64_t text_bytes = 0, tokens = 0;
 
     struct Examples {
-        std::string chat_template;  ///< none: prompts and completions as they are
+        std::string chat_template;  ///< as in PackedData
         std::uint64_t rows = 0, targets = 0, padding = 0;  ///< of the tokens of `rows` sequences
         std::uint64_t cut = 0, skipped = 0;                ///< too long
         std::uint64_t without_target = 0;                  ///< left out, too

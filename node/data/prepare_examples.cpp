@@ -133,9 +133,10 @@ class ExamplePreparation {
                         "a longer --pack; assistant messages or completions that are not empty");
         report_.rows = train_.rows() + held_out_.rows();
         report_.padding = train_.padding() + held_out_.padding();
-        if (fields_.messages || !options_.examples.tokens.name.empty()) report_.chat_template = to_name(tokens_.kind());
+        const bool as_messages = fields_.messages || !options_.examples.tokens.name.empty();
+        report_.chat_template = as_messages ? to_name(tokens_.kind()) : "none";
         out_.examples = report_;
-        out_.manifest.packed = PackedData{length_, to_name(tokens_.kind()), tokens_.end()};
+        out_.manifest.packed = PackedData{length_, report_.chat_template, tokens_.end()};
         return {};
     }
 

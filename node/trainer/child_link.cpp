@@ -353,6 +353,11 @@ bool ChildProcess::Link::take_event(const std::string& kind, const Json& object)
         saved_wake_.cancel();
         return true;
     }
+    if (kind == "generated") {
+        const auto tokens = tokens_of(object);
+        if (tokens && generated_) generated_(*tokens);
+        return tokens.has_value();
+    }
     if (kind == "done") {
         status_.phase = "idle";
         status_.delta = counters_of(object);

@@ -32,6 +32,8 @@ class ChildProcess::Link {
     Task<Result<TrainerEvent>> next_event();
     /// The `saved` event of the save that was answered as pending.
     Task<Result<void>> written();
+    void on_generated(std::function<void(const std::vector<std::uint32_t>&)> take) { generated_ = std::move(take); }
+    bool wants_generated() const { return generated_ != nullptr; }
     void forget_saved() { saved_.reset(); }
     void kill();
     pid_t pid() const { return pid_; }
@@ -80,6 +82,7 @@ class ChildProcess::Link {
     std::deque<Outgoing> outgoing_;
     std::deque<std::shared_ptr<Pending>> pending_;
     std::deque<TrainerEvent> events_;
+    std::function<void(const std::vector<std::uint32_t>&)> generated_;
     std::optional<Json> saved_;  ///< the event of the newest save
     TrainerStatus status_;
     bool greeted_ = false, gone_ = false, gone_told_ = false;

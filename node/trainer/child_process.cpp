@@ -1,11 +1,14 @@
 #include "node/trainer/child_process.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "node/data/token_shard.hpp"
 #include "node/trainer/child_link.hpp"
 #include "node/trainer/trainer_fields.hpp"
 
@@ -26,6 +29,18 @@ OwnedDescriptor read_only(int descriptor) {
     const std::string path = "/proc/self/fd/" + std::to_string(descriptor);
     OwnedDescriptor out(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!out) out = OwnedDescriptor(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+    return out;
+}
+
+constexpr std::size_t kPromptInLine = 6000;  ///< of up to eight characters each
+constexpr std::uint32_t kPromptFile = 65535;
+
+/// A token shard of four bytes a token. None: no memory.
+OwnedDescriptor shard_in_memory(const std::vector<std::uint32_t>& tokens) {
+    OwnedDescriptor out(::memfd_create("skerry-prompt", MFD_CLOEXEC));
+    const Bytes header = make_shard_header(tokens.size(), sizeof(std::uint32_t));
+    const auto put = [&](const void* data, std::size_t bytes) { return ::write(out.get(), data, bytes) == static_cast<ssize_t>(bytes); };
+    if (out && (!put(header.data(), header.size()) || !put(tokens.data(), tokens.size() * sizeof(std::uint32_t)))) out.reset();
     return out;
 }
 
@@ -162,19 +177,26 @@ Task<Result<EvalResult>> ChildProcess::eval(WeightSource source, std::vector<Eva
     co_return EvalResult{number_or(*answer, "loss", 0), count_or(*answer, "tokens", 0)};
 }
 
-Task<Result<std::vector<std::uint32_t>>> ChildProcess::generate(WeightSource source, GenerateOrder order) {
-    Json object = {{"weights", name_of(source)}, {"prompt", order.prompt},           {"count", order.count},
-                   {"seed", order.seed},         {"temperature", order.temperature}};
+void ChildProcess::on_generated(std::function<void(const std::vector<std::uint32_t>&)> take) { link_->on_generated(std::move(take)); }
+
+Task<Result<Generated>> ChildProcess::generate(WeightSource source, GenerateOrder order) {
+    Json prompt = order.prompt;
+    OwnedDescriptor kept;  // a prompt that does not fit a line goes as a file
+    if (order.prompt.size() > kPromptInLine) {
+        kept = shard_in_memory(order.prompt);
+        if (!kept) co_return fail(Errc::io_error, "memory for the prompt");
+        auto known = co_await file(kPromptFile, "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(kept.get()));
+        if (!known) co_return fail(known.error());
+        prompt = {{"file", kPromptFile}, {"tokens", order.prompt.size()}};
+    }
+    Json object = {{"weights", name_of(source)}, {"prompt", std::move(prompt)},           {"count", order.count}, {"seed", order.seed},
+                   {"temperature", order.temperature}, {"top_k", order.top_k},       {"top_p", order.top_p}, {"stop", order.stop},
+                   {"cache", order.cache},       {"stream", link_->wants_generated()}};
     auto answer = co_await link_->request("generate", std::move(object));
     if (!answer) co_return fail(answer.error());
-    const auto tokens = answer->find("tokens");
-    std::vector<std::uint32_t> out;
-    if (tokens == answer->end() || !tokens->is_array()) co_return fail(Errc::malformed, "generate: no tokens");
-    for (const auto& t : *tokens) {
-        if (!t.is_number_unsigned()) co_return fail(Errc::malformed, "generate: not tokens");
-        out.push_back(t.get<std::uint32_t>());
-    }
-    co_return out;
+    auto tokens = tokens_of(*answer);
+    if (!tokens) co_return fail(Errc::malformed, "generate: no tokens");
+    co_return Generated{std::move(*tokens), flag_or(*answer, "stopped"), Millis(count_or(*answer, "ms", 0))};
 }
 
 }  // namespace skerry::node

@@ -2,6 +2,7 @@
 // A trainer program as a child of the agent: starts it, speaks docs/trainer-protocol.md with it, reaps it.
 
 #include <boost/asio/any_io_executor.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,7 +53,9 @@ class ChildProcess final : public Trainer {
     Task<Result<void>> written() override;
     Task<Result<Restored>> restore(std::string path) override;
     Task<Result<EvalResult>> eval(WeightSource weights, std::vector<EvalSpan> spans) override;
-    Task<Result<std::vector<std::uint32_t>>> generate(WeightSource weights, GenerateOrder order) override;
+    Task<Result<Generated>> generate(WeightSource weights, GenerateOrder order) override;
+    /// Called with tokens while they are generated, in order; all of them before `generate` answers.
+    void on_generated(std::function<void(const std::vector<std::uint32_t>&)> take);
     Task<Result<TrainerEvent>> next_event() override;
     const TrainerStatus& status() const override;
     void kill() override;

@@ -54,6 +54,17 @@ struct GenerateOrder {
     std::uint32_t count = 100;
     double temperature = 0.8;  ///< 0: greedy
     std::uint64_t seed = 1;
+    std::uint32_t top_k = 0;  ///< of the so many likeliest; 0: of all
+    double top_p = 1;         ///< of the likeliest that have this probability together; 1: of all
+    std::vector<std::uint32_t> stop;  ///< tokens that end it
+    bool cache = true;        ///< keep keys and values; false: read all again for each token (to compare with)
+};
+
+/// Without the token that stopped it.
+struct Generated {
+    std::vector<std::uint32_t> tokens;
+    bool stopped = false;
+    Millis spent{0};
 };
 
 struct Restored {

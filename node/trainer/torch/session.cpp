@@ -304,20 +304,47 @@ Session::Answer Session::eval(Fields& f) {
 Session::Answer Session::generate(Fields& f) {
     auto source = weight_source(f);
     GenerateOrder order;
-    const Json prompt = f.list("prompt");
+    const bool from_file = f.any("prompt").is_object();
+    if (!from_file) order.prompt = f.tokens("prompt");
     order.count = static_cast<std::uint32_t>(f.count("count", 4096));
     order.temperature = f.number("temperature");
     order.seed = f.count("seed");
-    for (const Json& t : prompt) {
-        if (!t.is_number_unsigned() || t > (1U << 22)) f.bad("prompt", "expected tokens");
-        else order.prompt.push_back(t.get<std::uint32_t>());
-    }
+    order.top_k = static_cast<std::uint32_t>(f.count("top_k", 1U << 22));
+    order.top_p = f.number("top_p");
+    if (!(order.top_p > 0 && order.top_p <= 1)) f.bad("top_p", "expected more than 0, at most 1");
+    order.stop = f.tokens("stop");
+    order.cache = f.flag("cache");
+    const bool stream = f.flag("stream");
     auto good = f.finish();
     if (good) good = need(false, false);
     if (!good) return fail(good.error());
-    auto tokens = loop_->generate(*source, order, [this] { alive("generate"); });
-    if (!tokens) return fail(tokens.error());
-    return Json{{"tokens", *tokens}};
+    if (from_file) {
+        Fields where(f.any("prompt"));
+        const auto file = static_cast<std::uint32_t>(where.count("file", 65535));
+        const auto count = where.count("tokens", 1U << 22);
+        good = where.finish();
+        auto prompt = good ? loop_->read_tokens(file, count) : fail(good.error());
+        if (!prompt) return fail(prompt.error());
+        order.prompt = std::move(*prompt);
+    }
+    const auto begin = Clock::now();
+    auto told = begin;
+    std::vector<std::uint32_t> untold;
+    const auto tell = [&](bool all) {
+        if (untold.empty() || (!all && Clock::now() - told < 50ms)) return;
+        told = Clock::now();
+        send("generated", {{"tokens", untold}});
+        untold.clear();
+    };
+    auto made = loop_->generate(*source, order, [&](std::uint32_t token) {
+        alive("generate");
+        if (stream) untold.push_back(token);
+        tell(false);
+    });
+    if (!made) return fail(made.error());
+    tell(true);
+    const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
+    return Json{{"tokens", made->tokens}, {"stopped", made->stopped}, {"ms", spent.count()}};
 }
 
 Session::Clock::duration Session::median_step() const {

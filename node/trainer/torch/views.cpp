@@ -1,8 +1,11 @@
 #include "node/trainer/torch/views.hpp"
 
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/mm.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 #include <type_traits>
@@ -71,6 +74,25 @@ ModelOffsets make_offsets(const ModelConfig& config, const TensorTable& table) {
     out.norm = at.at("model.norm.weight");
     out.head = config.tie_word_embeddings ? 0 : at.at("lm_head.weight");
     return out;
+}
+
+void product(at::Tensor out, const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+    if (bias.defined())
+        at::addmm_out(out, bias, x, w);
+    else
+        at::mm_out(out, x, w);
+}
+
+void fill_rope(const ModelConfig& config, long positions, float* out) {
+    const long size = config.head_dim, half = size / 2;
+    const auto frequencies = rope_frequencies(config.rope_scaling, config.rope_theta, config.head_dim);
+    for (long t = 0; t < positions; ++t) {
+        for (long i = 0; i < half; ++i) {
+            const float angle = static_cast<float>(t) * frequencies[static_cast<std::size_t>(i)];
+            out[t * size + i] = std::cos(angle);
+            out[t * size + half + i] = std::sin(angle);
+        }
+    }
 }
 
 template <class E>

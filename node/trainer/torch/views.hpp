@@ -49,6 +49,12 @@ ModelOffsets make_offsets(const ModelConfig& config, const TensorTable& table);
 template <class E>
 MatrixViews make_matrix_views(const Dimensions& size, const ModelOffsets& offsets, const E* base);
 
+/// out = x w (+ bias on each row, where there is one)
+void product(at::Tensor out, const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias);
+
+/// [positions, head_dim]: cosines, then sines, of the rotary embedding's angles.
+void fill_rope(const ModelConfig& config, long positions, float* out);
+
 /// A contiguous stack [groups, rows, columns] cut into blocks of groups, each with its transpose.
 struct Stack {
     std::vector<at::Tensor> block, transposed;

@@ -221,7 +221,7 @@ TEST_F(PrepareTest, ExamplesArePackedWholeAndTheFirstTokenOfEachIsNoTarget) {
     ASSERT_TRUE(made) << made.error().detail;
     EXPECT_EQ(made->documents, 300U);
     ASSERT_TRUE(made->manifest.packed && made->examples);
-    EXPECT_EQ(*made->manifest.packed, (PackedData{24, "plain", kByteEnd}));
+    EXPECT_EQ(*made->manifest.packed, (PackedData{24, "none", kByteEnd}));
     std::uint64_t rows = 0, targets = 0, padding = 0, ends = 0;
     for (const DataShard& shard : made->manifest.shards) {
         EXPECT_EQ(shard.tokens % 24, 1U);

@@ -303,9 +303,23 @@ Task<> answers(ChildProcess& child, Bench& bench) {
     GenerateOrder order;
     order.prompt.assign(3, 65);
     order.count = 20;
+    std::vector<std::uint32_t> streamed;
+    child.on_generated([&](const std::vector<std::uint32_t>& tokens) { streamed.insert(streamed.end(), tokens.begin(), tokens.end()); });
     auto text = co_await child.generate(WeightSource::theta, order);
     CO_GOOD(text);
-    EXPECT_EQ(text->size(), 20U);
+    EXPECT_EQ(text->tokens.size(), 20U);
+    EXPECT_FALSE(text->stopped);
+    EXPECT_EQ(streamed, text->tokens);
+    GenerateOrder huge = order;
+    huge.prompt.assign(20'000, 65);  // more than a line holds; the model reads 64
+    auto refused = co_await child.generate(WeightSource::theta, huge);
+    EXPECT_TRUE(refused || refused.error().code == Errc::usage) << "the prompt came another way";
+    order.stop.assign(1, text->tokens[5]);
+    auto again = co_await child.generate(WeightSource::theta, order);
+    CO_GOOD(again);
+    EXPECT_TRUE(again->stopped);
+    const auto first = std::find(text->tokens.begin(), text->tokens.end(), text->tokens[5]);
+    EXPECT_EQ(again->tokens, std::vector<std::uint32_t>(text->tokens.begin(), first));
     const std::vector<SequenceRef> past(1, SequenceRef{7, 3990});
     auto beyond = co_await child.feed(past);
     CO_ASSERT(!beyond);
