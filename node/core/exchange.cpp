@@ -42,6 +42,7 @@ void Exchange::follow(std::shared_ptr<const Plan> plan, const Digest& digest, By
     changed_ = true;
     context_.emit(FollowPlan{digest, std::move(body), plan_});
     want_missing();
+    for (const auto& [from, have] : heard_) use_have(from, have);
 }
 
 void Exchange::restore(const PreparedImage& image, std::shared_ptr<const Plan> plan, const Digest& digest) {
@@ -233,8 +234,15 @@ void Exchange::take_result(PieceIndex piece, const Digest& leaf, const Signature
 }
 
 void Exchange::on_have(const NodeId& from, const Have& message) {
+    if (message.bitmap.size() > (context_.grid.count() + 7) / 8) return;
+    // Also of a plan that is not mine yet: it is not said again to one that follows it only later.
+    heard_[from] = message;
+    use_have(from, message);
+}
+
+void Exchange::use_have(const NodeId& from, const Have& message) {
     if (!plan_ || message.object != ObjectRef{ObjectKind::result, plan_->step, digest_}) return;
-    if (!member(from) || message.bitmap.size() > (results_.size() + 7) / 8) return;
+    if (!member(from)) return;
     peers_have_[from] = message.bitmap;
     // I reduced them in an earlier life. What they were made of may be lost since.
     for (std::uint32_t p = 0; p < results_.size(); ++p)

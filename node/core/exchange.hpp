@@ -96,6 +96,7 @@ class Exchange {
     void want_missing();
     void want_result(PieceIndex piece);
     void try_reduce(PieceIndex piece);
+    void use_have(const NodeId& from, const Have& message);
     void take_result(PieceIndex piece, const Digest& leaf, const Signature& signature);
     void on_contribution(const Fetched& fetched);
     void send_have();
@@ -115,6 +116,7 @@ class Exchange {
     std::map<Digest, std::set<PieceIndex>> gathered_;
     std::set<NodeId> gone_;
     std::map<NodeId, std::vector<std::uint8_t>> peers_have_;
+    std::map<NodeId, Have> heard_;  ///< the last of each peer, whatever it was about
     Mono have_sent_at_ = Mono::min();
     bool have_changed_ = false;
     bool decided_ = false;

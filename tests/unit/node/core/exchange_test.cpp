@@ -63,6 +63,18 @@ TEST_F(ExchangeTest, AnOwnerThatLostWhatItReducedTakesItsOwnResultBack) {
     EXPECT_EQ(asked[0].pieces, std::vector<PieceIndex>{PieceIndex{1}});
 }
 
+TEST_F(ExchangeTest, WhatAPeerSaidBeforeThePlanCameIsUsedToo) {
+    const Digest digest = numbered<Digest>(7);
+    exchange.on_have(peer_id(1), {{ObjectKind::result, Step{4}, digest}, {0b01}});
+    exchange.follow(plan(1), digest, {});
+    for (const Get& get : gets())
+        if (get.object.kind == ObjectKind::result) {
+            EXPECT_EQ(get.pieces, std::vector<PieceIndex>{PieceIndex{0}});
+            return;
+        }
+    FAIL() << "the result was not asked for";
+}
+
 TEST_F(ExchangeTest, APlanThatIsGoneBackToIsServedAgain) {
     const Digest first = numbered<Digest>(7);
     const Digest second = numbered<Digest>(8);
