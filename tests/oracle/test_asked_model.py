@@ -21,7 +21,9 @@ import tokenizer_files
 from test_examples import conversation, rendered, sentence
 
 sys.path.insert(0, str(tokenizer_files.ROOT / "tests" / "support"))
+sys.path.insert(0, str(tokenizer_files.ROOT / "deploy"))
 import eager_llama  # noqa: E402
+import trainer_client  # noqa: E402
 
 BIN = os.environ.get("SKERRY_BIN", str(tokenizer_files.ROOT / "build" / "release" / "bin"))
 MODEL = dict(vocab_size=1540, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
@@ -74,6 +76,28 @@ class AskedModel(unittest.TestCase):
                 self.assertEqual(self.generate(prompt, 40, "--temperature", 0, "--no-stop", *more)["tokens"], wanted, f"{len(ids)} tokens, {more}")
         self.assertGreater(lengths[-1], 256, "no prompt crosses the chunks of reading")
         print(f"value: greedy tokens equal transformers' with and without the cache, prompts of {lengths} tokens")
+
+    def test_biases_and_a_stretched_rotary_embedding(self):
+        config = MODEL | dict(vocab_size=500, model_type="qwen2", tie_word_embeddings=True, rope_scaling=dict(
+            rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64))
+        theta = eager_llama.initial(config)
+        reference = eager_llama.Llama(config, theta, 512)
+        draw = random.Random(9)
+        prompt = [draw.randrange(500) for _ in range(200)]
+        wanted = list(prompt)
+        with torch.no_grad():
+            for _ in range(30):
+                wanted.append(int(reference(torch.tensor([wanted]))[0, -1].argmax()))
+        memory = trainer_client.memory_of(theta.numpy())
+        self.addCleanup(os.close, memory)
+        with trainer_client.TrainerClient(f"{BIN}/skerry-trainer") as client:
+            client.wait_event("trainer")
+            answer = client.ask("config", {"version": 1, "model": config, "train": dict(batch=1, seq=32, lr=1e-3, schedule="constant", precision="fp32")})
+            client.attach("theta", memory, answer["elements"])
+            order = dict(weights="theta", prompt=prompt, count=30, temperature=0, seed=1, top_k=0, top_p=1, stop=[], cache=True, stream=True)
+            made = client.ask("generate", order)
+            self.assertEqual(made["tokens"], wanted[200:])
+            self.assertEqual([token for name, event in client.events if name == "generated" for token in event["tokens"]], made["tokens"])
 
     def test_sampling(self):
         first = self.generate("The keeper", 30, "--seed", 3)
