@@ -4,6 +4,7 @@ import math
 import os
 import pathlib
 import random
+import struct
 import subprocess
 import sys
 import tempfile
@@ -160,6 +161,47 @@ class AskedModel(unittest.TestCase):
         error = max(error, abs(ours["loss"] - nats / count))
         self.assertLessEqual(error, 1e-4)
         print(f"value: losses of examples differ from transformers' by at most {error:.1e}")
+
+
+class MaskedTrainers(unittest.TestCase):
+    """Both trainers on a shard with a loss mask: the same losses and counters, also of a step without any target."""
+
+    def told(self, program, config, theta, shard):
+        memory = trainer_client.memory_of(theta.numpy())
+        self.addCleanup(os.close, memory)
+        train = dict(batch=2, seq=16, lr=1e-2, min_lr=0.0, schedule="constant", warmup_tokens=0, decay_tokens=0, total_tokens=0, beta1=0.9, beta2=0.99,
+                     eps=1e-8, weight_decay=0.1, clip=1.0, precision="fp32", seed=1)
+        with trainer_client.TrainerClient(program) as client:
+            trainer_client.prepare(client, config, train, memory, shard)
+            held = client.ask("eval", {"weights": "theta", "spans": [[0, 0, 16, 8]]})
+            done = []
+            for first in range(0, 8, 2):
+                client.ask("feed", {"sequences": [[0, 16 * first], [0, 16 * (first + 1)]]})
+                client.ask("train", {"round": first, "tokens": 0, "participants": 1, "first_step": 0, "max_steps": 0, "deadline_ms": 0})
+                done.append(client.wait_event("done"))
+            after = client.ask("eval", {"weights": "local", "spans": [[0, 0, 16, 8]]})
+            with self.assertRaisesRegex(trainer_client.TrainerError, "NO_DATA"):
+                client.ask("eval", {"weights": "theta", "spans": [[0, 32, 16, 2]]})
+        return held, done, after
+
+    def test_they_agree(self):
+        config = MODEL | dict(vocab_size=97)
+        theta, draw = eager_llama.initial(config), random.Random(2)
+        with tempfile.TemporaryDirectory(prefix="skerry-masked-") as folder:
+            shard = pathlib.Path(folder) / "masked.bin"
+            # The second step's sequences, tokens 32 to 64, have no target.
+            tokens = [draw.randrange(97) | (1 << 31 if 32 < i <= 64 or draw.random() < 0.6 else 0) for i in range(129)]
+            shard.write_bytes(struct.pack("<3i", 20261127, 1, len(tokens)).ljust(1024, b"\0") + struct.pack(f"<{len(tokens)}I", *tokens))
+            ours = self.told(f"{BIN}/skerry-trainer", config, theta, shard)
+            theirs = self.told([sys.executable, tokenizer_files.ROOT / "tests" / "support" / "py_trainer.py"], config, theta, shard)
+        targets = sum(token < 1 << 31 for token in tokens[1:])
+        self.assertEqual((ours[0]["tokens"], theirs[0]["tokens"]), (targets, targets))
+        self.assertEqual([done["tokens"] for done in ours[1]], [32, 64, 96, 128])
+        self.assertEqual(ours[1][0]["loss"], ours[1][1]["loss"], "a step without a target has no loss")
+        losses = [[said[0]["loss"], *(done["loss"] for done in said[1]), said[2]["loss"]] for said in (ours, theirs)]
+        worst = max(abs(a - b) for a, b in zip(*losses))
+        self.assertLess(worst, 1e-3)
+        self.assertLess(losses[0][-1], losses[0][0])
 
 
 if __name__ == "__main__":
