@@ -145,13 +145,13 @@ Result<ShardPresence> AdminService::find_base(const Digest& id, std::uint64_t el
     auto here = shards_.presence(id);
     if (!here) return here;
     const std::string name = "the state that the run begins with (" + id.short_hex() + "...)";
-    if (!here->complete) return fail(Errc::no_data, name + " is not here", "skerry run fork sends it");
+    if (!here->complete) return fail(Errc::no_data, name + " is not here", "skerry run create or run fork sends it");
     const Bytes header = base_file_header(elements);
     auto begins = shards_.read(id, 0, static_cast<std::uint32_t>(header.size()));
     if (!begins) return fail(begins.error());
     if (here->bytes != base_file_bytes(elements) || *begins != header)
         return fail(Errc::bad_shape, name + " is no state of " + std::to_string(elements) + " parameters: " + std::to_string(here->bytes) + " bytes",
-                    "skerry run fork makes and sends the right one");
+                    "skerry run create or run fork makes and sends the right one");
     return here;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "node/control/shard_fetch.hpp"
+#include "node/data/data_manifest.hpp"
 #include "node/model_folder/model_config.hpp"
 #include "node/trainer/round.hpp"
 #include "node/trainer/train_config.hpp"
@@ -24,6 +25,8 @@ class DataFiles {
 
     const ModelConfig& model() const { return model_; }
     const TrainConfig& train() const { return train_; }
+    /// What the run's exports contain as it is.
+    const std::vector<FolderFile>& folder_files() const { return folder_files_; }
 
     /// Where a leased position is read: the keyed permutation of the run, then the shard that holds it.
     SequenceRef sequence_at(std::uint64_t position);
@@ -47,6 +50,7 @@ class DataFiles {
     Fetch fetch_;
     std::vector<Shard> shards_;
     std::size_t training_ = 0;
+    std::vector<FolderFile> folder_files_;
 };
 
 }  // namespace skerry::node

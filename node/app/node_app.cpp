@@ -27,6 +27,7 @@ namespace {
 constexpr std::chrono::seconds kDiskEvery{1};
 constexpr std::chrono::seconds kWatchEvery{1};
 constexpr std::size_t kMaxConfig = 256 * 1024;
+constexpr auto kFolderFileRetry = std::chrono::seconds(30);
 constexpr auto kOrderlyEnd = std::chrono::seconds(20);
 
 Mono now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
@@ -153,9 +154,26 @@ Result<void> NodeApp::adopt(std::shared_ptr<RunStore> store, Bytes data_manifest
     auto data = DataFiles::open(store_->manifest(), data_manifest, fetch);
     if (!data) return fail(data.error());
     data_.emplace(std::move(*data));
+    children_.spawn(fetch_folder_files(data_->folder_files()));
     trainer_->set_run(store_, &*data_);
     engine_->set_store(store_);
     return {};
+}
+
+// What only exports need: beside everything else, and never a reason to stop.
+Task<> NodeApp::fetch_folder_files(std::vector<FolderFile> files) {
+    asio::steady_timer pause(io_);
+    for (const FolderFile& file : files) {
+        const ShardInfo info{file.sha256, file.bytes};
+        for (;;) {
+            auto fetched = co_await shard_fetch_->fetch(info);
+            if (fetched) break;
+            log_warn("export.file_missing", {{"file", file.file}, {"why", fetched.error().detail}});
+            pause.expires_after(kFolderFileRetry);
+            auto [ec] = co_await pause.async_wait(no_throw);
+            if (ec) co_return;
+        }
+    }
 }
 
 ChildOptions NodeApp::trainer_options() const {

@@ -49,6 +49,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     void make_hosts();
     CoordinatorPeer coordinator() const;
     Result<void> open_data_plane();
+    Task<> fetch_folder_files(std::vector<FolderFile> files);
     Result<void> adopt(std::shared_ptr<RunStore> store, Bytes data_manifest);
     ChildOptions trainer_options() const;
 

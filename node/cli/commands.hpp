@@ -88,7 +88,13 @@ Result<void> status_command(const Context& context, bool watch);
 
 // ---- models -------------------------------------------------------------------------------------------
 
-Result<void> export_command(const Context& context, const std::string& out, std::optional<std::uint64_t> step);
+struct ExportCommand {
+    std::string out;
+    std::optional<std::uint64_t> step;
+    std::string dtype = "fp32";
+    std::string file_size;
+};
+Result<void> export_command(const Context& context, const ExportCommand& command);
 
 struct GenerateCommand {
     ModelChoice model;

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include "node/cli/base_folder.hpp"
 #include "node/cli/channel.hpp"
 #include "node/cli/commands.hpp"
 #include "node/cli/kept_files.hpp"
@@ -186,6 +187,9 @@ Result<void> push_command(const Context& context, const std::string& folder) {
         bytes += *sent;
         if (!here.value("complete", false)) ++pushed;
     }
+    auto texts = folder_texts(folder);
+    auto small = texts ? send_texts(*channel, *texts) : Result<void>(fail(texts.error()));
+    if (!small) return small;
     if (context.json) {
         print_json({{"schema", "skerry.pushed/1"}, {"shards", data->shards.size()}, {"pushed", pushed}, {"bytes", bytes}});
         return {};
@@ -203,7 +207,13 @@ Result<void> run_create_command(const Context& context, const std::string& file,
     auto channel = Channel::to_coordinator(context);
     if (!channel) return fail(channel.error());
     auto there = has_data(*channel, draft->data);
+    if (there) there = name_is_free(*channel, draft->manifest.name);
     if (!there) return there;
+    if (!draft->base_folder.empty()) {
+        auto base = send_folder(*channel, draft->base_folder, draft->model);
+        if (!base) return fail(base.error());
+        draft->manifest.initial_root = *base;
+    }
     auto made = create_run(context, *channel, *draft, start);
     if (!made) return fail(made.error());
     if (!context.json) {

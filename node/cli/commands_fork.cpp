@@ -3,10 +3,10 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include <stdlib.h>
-
+#include "node/cli/base_folder.hpp"
 #include "node/cli/commands.hpp"
 #include "node/cli/kept_files.hpp"
+#include "node/cli/send_base.hpp"
 #include "node/cli/state_at.hpp"
 #include "node/log/base_state.hpp"
 #include "node/log/node_files.hpp"
@@ -21,14 +21,6 @@ namespace {
 
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
-
-struct Scratch {
-    fs::path folder;
-    ~Scratch() {
-        std::error_code ignored;
-        fs::remove_all(folder, ignored);
-    }
-};
 
 /// The manifest of the run in a run folder. Errors: not_found, malformed.
 Result<Manifest> manifest_of(const fs::path& folder) {
@@ -55,30 +47,18 @@ Result<void> same_model(const std::string& file, const Manifest& mine, const Man
                 "a fork has the model of the run that it comes from: copy its [model]");
 }
 
-/// Refused before anything is copied.
-Result<void> name_is_free(Channel& channel, const std::string& name) {
-    auto runs = channel.call("runs", Json::object());
-    if (!runs) return fail(runs.error());
-    for (const Json& run : runs->value("runs", Json::array())) {
-        if (run.value("run", "") == name)
-            return fail(Errc::already_exists, "this coordinator has a run '" + name + "' already", "give the fork another name in its run.toml");
+/// What exports of the run contain, as far as this node has it.
+Result<void> push_folder_files(Channel& channel, const fs::path& run_folder) {
+    auto bytes = NodeFiles(DiskPath(run_folder)).read_data_manifest();
+    if (!bytes) return fail(bytes.error());
+    auto data = parse_data_manifest(*bytes);
+    if (!data) return fail(data.error());
+    std::vector<std::string> texts;
+    for (const FolderFile& file : data->files) {
+        auto text = read_small_file(kept_folder_file(run_folder, file), kMaxFolderFile);
+        if (text) texts.push_back(std::move(*text));
     }
-    return {};
-}
-
-/// The state's file at the coordinator, by its hash.
-Result<Digest> send_state(Channel& channel, const StateAt& state) {
-    std::string pattern = (fs::temp_directory_path() / "skerry-fork-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) return fail(file_error("cannot make", pattern, errno));
-    Scratch scratch{pattern};
-    const fs::path path = scratch.folder / kBaseState;
-    auto sha256 = write_base_state(path, state.theta(), state.momentum());
-    if (!sha256) return sha256;
-    auto here = ask_files(channel, {*sha256});
-    if (!here) return fail(here.error());
-    auto sent = send_file(channel, path, {*sha256, base_file_bytes(state.manifest().elements)}, here->front());
-    if (!sent) return fail(sent.error());
-    return sha256;
+    return send_texts(channel, texts);
 }
 
 }  // namespace
@@ -88,6 +68,8 @@ Result<void> run_fork_command(const Context& context, const std::string& file, s
     const fs::path folder = run_folder_of(context.dir);
     auto draft = load_run_draft(file, random_fixed<RunId>());
     if (!draft) return fail(draft.error());
+    if (!draft->base_folder.empty())
+        return fail(Errc::config_invalid, file + ": [model] from names a folder, a fork begins with a state of another run", "leave from away, or skerry run create");
     auto parent = manifest_of(folder);
     if (!parent) return fail(parent.error());
     auto same = same_model(file, draft->manifest, *parent);
@@ -101,7 +83,7 @@ Result<void> run_fork_command(const Context& context, const std::string& file, s
     auto at = step ? std::optional(Step{*step}) : std::nullopt;
     auto state = StateAt::rebuild(folder, at, fs::temp_directory_path());
     if (!state) return fail(state.error());
-    auto base = send_state(*channel, *state);
+    auto base = send_base(*channel, state->theta(), state->momentum());
     if (!base) return fail(base.error());
     Manifest& m = draft->manifest;
     m.initial_root = *base;
@@ -135,6 +117,8 @@ Result<void> push_base(const Context& context, const fs::path& run_folder) {
     if (!here) return fail(here.error());
     auto sent = send_file(*channel, run_folder / kBaseState, file, here->front());
     if (!sent) return fail(sent.error());
+    auto small = push_folder_files(*channel, run_folder);
+    if (!small) return small;
     if (context.json) {
         print_json({{"schema", "skerry.pushed/1"}, {"shards", 1}, {"pushed", *sent > 0 ? 1 : 0}, {"bytes", *sent}});
         return {};

@@ -1,12 +1,16 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "node/cli/base_folder.hpp"
 #include "node/cli/commands.hpp"
 #include "node/cli/state_at.hpp"
 #include "node/log/decision_log.hpp"
 #include "node/log/node_files.hpp"
 #include "node/log/verify.hpp"
+#include "node/model_folder/byte_tokenizer.hpp"
 #include "node/model_folder/hf_folder.hpp"
+#include "protocol/config/files.hpp"
+#include "protocol/config/quantity.hpp"
 #include "protocol/identity/hash.hpp"
 #include "protocol/rules/chain.hpp"
 #include "protocol/wire/canonical.hpp"
@@ -35,27 +39,71 @@ std::optional<Step> to_step(std::optional<std::uint64_t> step) {
 
 // ---------------------------------------------------------------------------------------------- export
 
-Result<void> export_command(const Context& context, const std::string& out, std::optional<std::uint64_t> step) {
+namespace {
+
+std::string origin_text(const StateAt& state) {
+    const Manifest& m = state.manifest();
+    std::string out = "run " + m.name + " (" + m.run.hex() + "), step " + std::to_string(state.step().value) + ", digest " + state.digest().hex();
+    if (!m.parent_run.is_zero())
+        out += "; the run is a fork of run " + m.parent_run.hex() + ", step " + std::to_string(m.parent_step.value) + ", chain " + m.parent_h.hex();
+    else if (!m.initial_root.is_zero())
+        out += "; the run began with a model folder, whose state has the SHA-256 " + m.initial_root.hex();
+    return out;
+}
+
+/// The files that go into the folder as they came: its owner's, or a tokenizer of bytes.
+/// Errors: not_found: the node has not fetched them yet; data_invalid.
+Result<std::map<std::string, std::string>> folder_files(const std::filesystem::path& run_folder, const ModelConfig& model) {
+    auto bytes = NodeFiles(DiskPath(run_folder)).read_data_manifest();
+    if (!bytes) return fail(bytes.error());
+    auto data = parse_data_manifest(*bytes);
+    if (!data) return fail(data.error());
+    std::map<std::string, std::string> out;
+    for (const FolderFile& file : data->files) {
+        auto text = read_small_file(kept_folder_file(run_folder, file), kMaxFolderFile);
+        if (!text && text.error().code == Errc::not_found)
+            return fail(Errc::not_found, "this node does not have the run's " + file.file + " yet", "let the node run until it has fetched it");
+        if (!text) return fail(text.error());
+        if (sha256(as_bytes(*text)) != file.sha256) return fail(Errc::digest_mismatch, "the node's copy of " + file.file + " is damaged", "start the node: it fetches it again");
+        out[file.file] = std::move(*text);
+    }
+    if (data->tokenizer_sha256) return out;
+    out.try_emplace("tokenizer.json", byte_tokenizer_json());
+    out.try_emplace("tokenizer_config.json", byte_tokenizer_config_json(model.max_position_embeddings));
+    return out;
+}
+
+}  // namespace
+
+Result<void> export_command(const Context& context, const ExportCommand& command) {
     auto dir = node_dir(context);
     if (!dir) return fail(dir.error());
-    std::filesystem::path folder = std::filesystem::absolute(out).lexically_normal();
+    FolderOptions options;
+    options.bf16 = command.dtype == "bf16";
+    if (!command.file_size.empty()) {
+        auto size = parse_size(command.file_size);
+        if (!size) return fail(size.error());
+        options.file_bytes = *size;
+    }
+    std::filesystem::path folder = std::filesystem::absolute(command.out).lexically_normal();
     if (!folder.has_filename()) folder = folder.parent_path();
-    auto state = StateAt::rebuild(run_folder_of(*dir), to_step(step), folder.parent_path());
+    const std::filesystem::path run_folder = run_folder_of(*dir);
+    auto state = StateAt::rebuild(run_folder, to_step(command.step), folder.parent_path());
     if (!state) return fail(state.error());
-    auto model = parse_model_config(state->manifest().model_json);
-    if (!model) return fail(model.error());
-    std::string origin = "run " + state->manifest().name + " (" + state->manifest().run.hex() + "), step " +
-                         std::to_string(state->step().value) + ", digest " + state->digest().hex();
     const Manifest& m = state->manifest();
-    if (!m.parent_run.is_zero())
-        origin += "; the run is a fork of run " + m.parent_run.hex() + ", step " + std::to_string(m.parent_step.value) + ", chain " + m.parent_h.hex();
-    auto written = export_model_folder(folder, *model, state->theta(), origin);
+    auto model = parse_model_config(m.model_json);
+    if (!model) return fail(model.error());
+    auto files = folder_files(run_folder, *model);
+    if (!files) return fail(files.error());
+    options.files = std::move(*files);
+    options.provenance = origin_text(*state);
+    auto written = export_model_folder(folder, *model, state->theta(), options);
     if (!written) return written;
     if (context.json) {
-        print_json({{"schema", "skerry.exported/1"}, {"run", state->manifest().name}, {"step", state->step().value},
-                    {"digest", state->digest().hex()}, {"forked_from", origin_json(m)}, {"folder", folder.string()}});
+        print_json({{"schema", "skerry.exported/1"}, {"run", m.name}, {"step", state->step().value}, {"digest", state->digest().hex()},
+                    {"forked_from", origin_json(m)}, {"dtype", options.bf16 ? "bf16" : "fp32"}, {"folder", folder.string()}});
     } else {
-        std::printf("%s: step %llu of run %s\n", folder.c_str(), static_cast<unsigned long long>(state->step().value), state->manifest().name.c_str());
+        std::printf("%s: step %llu of run %s\n", folder.c_str(), static_cast<unsigned long long>(state->step().value), m.name.c_str());
     }
     return {};
 }

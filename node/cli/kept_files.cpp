@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "protocol/config/quantity.hpp"
+#include "protocol/identity/hash.hpp"
 #include "protocol/wire/canonical.hpp"
 #include "protocol/wire/limits.hpp"
 
@@ -52,7 +53,39 @@ Result<void> has_data(Channel& channel, const DataManifest& data) {
     return fail(Errc::no_data, "the coordinator does not have all shards of this run's data", "skerry data push DIR");
 }
 
+Result<void> name_is_free(Channel& channel, const std::string& name) {
+    auto runs = channel.call("runs", Json::object());
+    if (!runs) return fail(runs.error());
+    for (const Json& run : runs->value("runs", Json::array())) {
+        if (run.value("run", "") == name)
+            return fail(Errc::already_exists, "this coordinator has a run '" + name + "' already", "give it another name in its run.toml");
+    }
+    return {};
+}
+
+Result<void> send_texts(Channel& channel, const std::vector<std::string>& texts) {
+    std::vector<Digest> names;
+    for (const std::string& text : texts) names.push_back(sha256(as_bytes(text)));
+    if (names.empty()) return {};
+    auto have = ask_files(channel, names);
+    if (!have) return fail(have.error());
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        const Json& here = (*have)[i];
+        if (here.value("complete", false)) continue;
+        const ByteSpan text = as_bytes(texts[i]);
+        for (std::size_t at = here.value("bytes", std::size_t{0}); at < text.size();) {
+            const ByteSpan block = text.subspan(at, std::min<std::size_t>(kMaxAdminBlockBytes, text.size() - at));
+            auto put = channel.call("data.put", {{"sha256", names[i].hex()}, {"offset", at}, {"bytes", text.size()}}, Bytes(block.begin(), block.end()));
+            if (!put) return fail(put.error());
+            at += block.size();
+        }
+    }
+    return {};
+}
+
 Result<Json> create_run(const Context& context, Channel& channel, const RunDraft& draft, bool start) {
+    auto sent = send_texts(channel, draft.file_texts);
+    if (!sent) return fail(sent.error());
     Json args{{"data_manifest", draft.data_manifest}, {"settings", Json::parse(draft.settings)}, {"start", start}};
     auto made = channel.call("run.create", args, to_bytes(draft.manifest));
     if (!made || context.json) return made;

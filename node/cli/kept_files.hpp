@@ -23,7 +23,11 @@ Result<std::uint64_t> send_file(Channel& channel, const std::filesystem::path& p
 
 /// Errors: no_data: some of it is not there.
 Result<void> has_data(Channel& channel, const DataManifest& data);
-/// Makes the run of a draft. Prints a line about it, unless JSON is wanted.
+/// Errors: already_exists: the coordinator has a run of that name. To be asked before anything is copied.
+Result<void> name_is_free(Channel& channel, const std::string& name);
+/// Small files, those that the coordinator does not have.
+Result<void> send_texts(Channel& channel, const std::vector<std::string>& texts);
+/// Makes the run of a draft, whose small files it sends. Prints a line about it, unless JSON is wanted.
 Result<nlohmann::json> create_run(const Context& context, Channel& channel, const RunDraft& draft, bool start);
 void print_next(const Manifest& made);
 

@@ -173,9 +173,11 @@ class CommandLine {
     }
 
     void add_models() {
-        auto* make = command(app_, "export", "write the model as a Hugging Face folder", [this] { return export_command(context_, out_, step_); });
-        make->add_option("-o,--out", out_, "the folder to write")->required();
-        make->add_option("--step", step_, "of an older state");
+        auto* make = command(app_, "export", "write the model as a Hugging Face folder", [this] { return export_command(context_, export_); });
+        make->add_option("-o,--out", export_.out, "the folder to write")->required();
+        make->add_option("--step", export_.step, "of an older state");
+        make->add_option("--dtype", export_.dtype, "of the weights")->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
+        make->add_option("--file-size", export_.file_size, "of the largest weight file (default 5 GB)");
         auto* generate = command(app_, "generate", "continue a text with the newest weights", [this] { return generate_command(context_, generate_); });
         generate->add_option("--prompt", generate_.prompt, "the text to continue")->required();
         generate->add_option("--tokens", generate_.tokens, "how many")->capture_default_str();
@@ -230,6 +232,7 @@ class CommandLine {
     PrepareCommand prepare_;
     TokenCommand token_;
     JoinCommand join_;
+    ExportCommand export_;
     GenerateCommand generate_;
     EvalCommand eval_;
     std::string folder_;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "node/cli/base_folder.hpp"
 #include "node/model_folder/tensor_table.hpp"
 #include "node/trainer/train_config.hpp"
 #include "protocol/config/files.hpp"
@@ -26,7 +27,8 @@ const std::vector<std::string_view> kModelKeys = {
     "vocab_size",          "hidden_size",         "intermediate_size",       "num_hidden_layers",
     "num_attention_heads", "num_key_value_heads", "head_dim",                "max_position_embeddings",
     "rms_norm_eps",        "rope_theta",          "tie_word_embeddings",     "initializer_range",
-    "model_type",          "hidden_act",          "attention_bias",          "mlp_bias"};
+    "model_type",          "hidden_act",          "attention_bias",          "mlp_bias",
+    "rope_scaling",        "rope_parameters"};
 
 std::uint32_t count(TomlSection& section, std::string_view key, std::int64_t fallback, std::int64_t least = 1) {
     return static_cast<std::uint32_t>(section.integer(key, fallback, least, kMost32));
@@ -39,24 +41,48 @@ std::uint32_t milliseconds(TomlSection& section, std::string_view key, Millis fa
     return static_cast<std::uint32_t>(fallback.count());
 }
 
-/// [model], checked by the model's own rules.
-ModelConfig read_model(StrictToml& toml) {
-    auto section = toml.section("model");
-    auto model = parse_model_config(section.to_json(kModelKeys));
-    if (model) {
-        auto ok = check(*model);
-        if (ok) return *model;
-        section.complain("hidden_size", ok.error().detail);
-    } else {
-        // The message names the key; its line is the reader's to find.
-        std::string detail = model.error().detail;
-        std::string_view guilty = "hidden_size";
-        for (std::string_view key : kModelKeys) {
-            if (detail.find(key) != std::string::npos && section.has(key)) guilty = key;
-        }
-        section.complain(guilty, detail);
+/// The message names the key; its line is the reader's to find.
+void blame(TomlSection& section, const std::string& detail, std::string_view fallback) {
+    std::string_view guilty = fallback;
+    for (std::string_view key : kModelKeys) {
+        if (detail.find(key) != std::string::npos && section.has(key)) guilty = key;
     }
-    return {};
+    section.complain(guilty, detail);
+}
+
+/// Keys that stand beside `from` must say what the folder says.
+void compare_with_folder(TomlSection& section, const ModelConfig& folder) {
+    const Json given = Json::parse(section.to_json(kModelKeys));
+    for (const auto& [key, value] : given.items()) {
+        Json all = Json::parse(to_json(folder));
+        if (key == "rope_parameters" || key == "rope_scaling") all.erase("rope_scaling");
+        if (key == "rope_parameters") all.erase("rope_theta");
+        all[key] = value;
+        auto overlaid = parse_model_config(all.dump());
+        if (!overlaid || *overlaid != folder) section.complain(key, "contradicts the folder that from names; leave it away");
+    }
+}
+
+/// [model], checked by the model's own rules. `base` receives the folder that `from` names.
+Result<ModelConfig> read_model(StrictToml& toml, const fs::path& folder_of_file, fs::path& base) {
+    auto section = toml.section("model");
+    const std::string from = section.text("from", "");
+    if (section.has("from")) {
+        base = folder_of_file / from;
+        auto model = open_base_folder(base);
+        if (!model) return model;
+        compare_with_folder(section, *model);
+        return model;
+    }
+    auto model = parse_model_config(section.to_json(kModelKeys));
+    if (!model) {
+        blame(section, model.error().detail, "hidden_size");
+        return ModelConfig{};
+    }
+    auto ok = check(*model);
+    if (ok) return model;
+    section.complain("hidden_size", ok.error().detail);
+    return ModelConfig{};
 }
 
 TrainConfig read_train(StrictToml& toml, std::uint32_t sequence_tokens, std::uint64_t seed) {
@@ -180,7 +206,10 @@ Result<RunDraft> load_run_draft(const fs::path& file, const RunId& run) {
     out.name = root.required_text("name");
     if (!out.name.empty() && (!is_name(out.name) || out.name.size() > 40)) root.complain("name", "expected 1 to 40 letters, digits, '-', '_' or '.'");
     out.seed = static_cast<std::uint64_t>(root.integer("seed", 1, 0, kMostTokens));
-    ModelConfig model = read_model(*toml);
+    const fs::path here = fs::absolute(file).parent_path();
+    auto read = read_model(*toml, here, draft.base_folder);
+    if (!read) return fail(read.error());
+    const ModelConfig& model = draft.model = *read;
     auto data = toml->section("data");
     std::string data_file = data.required_text("manifest");
     out.sequence_tokens = count(data, "sequence_length", 256);
@@ -193,7 +222,9 @@ Result<RunDraft> load_run_draft(const fs::path& file, const RunId& run) {
     auto done = toml->finish();
     if (!done) return fail(done.error());
 
-    auto found = read_data(fs::absolute(file).parent_path(), data_file, draft);
+    auto found = read_data(here, data_file, draft);
+    if (found && !draft.base_folder.empty()) found = same_tokenizer(draft.base_folder, draft.data);
+    if (found) found = attach_files(draft, (here / data_file).parent_path());
     if (!found) return fail(found.error());
     out.data_manifest = sha256(as_bytes(draft.data_manifest));
     out.sequences = draft.data.sequences(false, out.sequence_tokens);

@@ -1,5 +1,7 @@
 #include "node/data/data_manifest.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "node/data/token_shard.hpp"
@@ -67,6 +69,29 @@ Result<void> parse_packed(const Json& json, DataManifest& out) {
     return {};
 }
 
+/// The files that exports contain, where there are any.
+Result<void> parse_files(const Json& json, DataManifest& out) {
+    const auto files = json.find("files");
+    if (files == json.end()) return {};
+    if (!files->is_array() || files->size() > std::size(kFolderFiles)) return invalid("files is no list, or too long");
+    for (const Json& one : *files) {
+        const auto text = [&](const char* key) { return one.is_object() && one.contains(key) && one[key].is_string() ? one[key].get<std::string>() : std::string(); };
+        FolderFile file{text("file"), 0, {}};
+        const bool known = std::find(std::begin(kFolderFiles), std::end(kFolderFiles), file.file) != std::end(kFolderFiles);
+        const bool again = std::any_of(out.files.begin(), out.files.end(), [&](const FolderFile& f) { return f.file == file.file; });
+        if (!known || again) return invalid("files: '" + file.file + "' is none that exports contain, or there twice");
+        const auto digest = parse_fixed_hex<Digest>(text("sha256"));
+        const bool sized = one.contains("bytes") && one["bytes"].is_number_unsigned() && one["bytes"] >= 1 && one["bytes"] <= kMaxFolderFile;
+        if (!digest || !sized) return invalid("files: bad size or sha256 of " + file.file);
+        file.bytes = one["bytes"].get<std::uint64_t>();
+        file.sha256 = *digest;
+        if (file.file == "tokenizer.json" && out.tokenizer_sha256 && file.sha256 != *out.tokenizer_sha256)
+            return invalid("files: tokenizer.json is not the one that tokenizer_sha256 names");
+        out.files.push_back(std::move(file));
+    }
+    return {};
+}
+
 /// Which tokenizer, and how many tokens it has.
 Result<void> parse_tokenizer(const Json& json, DataManifest& out) {
     const auto tokenizer = json.find("tokenizer");
@@ -122,6 +147,7 @@ std::string to_json(const DataManifest& manifest) {
         shard["sha256"] = s.sha256.hex();
         json["shards"].push_back(std::move(shard));
     }
+    for (const auto& f : manifest.files) json["files"].push_back({{"file", f.file}, {"bytes", f.bytes}, {"sha256", f.sha256.hex()}});
     return json.dump(1) + "\n";
 }
 
@@ -135,6 +161,8 @@ Result<DataManifest> parse_data_manifest(ByteSpan bytes) {
     if (!tokenizer) return fail(tokenizer.error());
     auto packed = parse_packed(json, out);
     if (!packed) return fail(packed.error());
+    auto files = parse_files(json, out);
+    if (!files) return fail(files.error());
     const auto shards = json.find("shards");
     if (shards == json.end() || !shards->is_array() || shards->empty() || shards->size() > kMaxShards)
         return invalid("expected 1 to 65536 shards");

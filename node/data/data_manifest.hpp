@@ -33,6 +33,17 @@ struct PackedData {
     friend bool operator==(const PackedData&, const PackedData&) = default;
 };
 
+/// A small file that a run's exports contain as it is. Nodes fetch it by its hash.
+struct FolderFile {
+    std::string file;  ///< one of kFolderFiles
+    std::uint64_t bytes = 0;
+    Digest sha256;
+    friend bool operator==(const FolderFile&, const FolderFile&) = default;
+};
+inline constexpr const char* kFolderFiles[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+                                               "generation_config.json"};
+inline constexpr std::uint64_t kMaxFolderFile = 64U << 20;
+
 /// Training shards first, then held-out ones; a shard's index is its id.
 struct DataManifest {
     std::string tokenizer = "byte";          ///< or "bpe": that of a tokenizer.json
@@ -40,6 +51,7 @@ struct DataManifest {
     std::uint32_t vocab_size = 256;          ///< all tokens are below
     std::optional<PackedData> packed;
     std::vector<DataShard> shards;
+    std::vector<FolderFile> files;  ///< of a run's data manifest; `run create` adds them
 
     /// Of one token in the shards.
     std::uint32_t token_bytes() const { return vocab_size <= 65536 && !packed ? 2 : 4; }

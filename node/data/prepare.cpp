@@ -69,6 +69,18 @@ Result<std::unique_ptr<DocumentTokens>> make_tokens(const PrepareOptions& option
     return std::make_unique<BpeTokens>(std::move(*tokenizer), separator);
 }
 
+/// What else belongs to the tokenizer, for the exports of runs on this data.
+Result<void> copy_beside(const fs::path& tokenizer, const fs::path& out) {
+    const fs::path folder = fs::is_directory(tokenizer) ? tokenizer : tokenizer.parent_path();
+    for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
+        auto text = read_small_file(folder / name, kMaxFolderFile);
+        if (!text && text.error().code == Errc::not_found) continue;
+        auto copied = text ? write_small_file(out / name, *text, 0644) : Result<void>(fail(text.error()));
+        if (!copied) return copied;
+    }
+    return {};
+}
+
 /// The tokenizer, if there is one; the manifest says which, and its file is copied to the folder.
 Result<std::optional<Tokenizer>> take_tokenizer(const PrepareOptions& options, DataManifest& manifest) {
     if (!options.tokenizer) return std::nullopt;
@@ -82,6 +94,8 @@ Result<std::optional<Tokenizer>> take_tokenizer(const PrepareOptions& options, D
     manifest.tokenizer_sha256 = sha256(as_bytes(*json));
     manifest.vocab_size = tokenizer->vocab_size();
     auto copied = write_small_file(options.out / "tokenizer.json", *json, 0644);
+    if (!copied) return fail(copied.error());
+    copied = copy_beside(*options.tokenizer, options.out);
     if (!copied) return fail(copied.error());
     return std::optional(std::move(*tokenizer));
 }

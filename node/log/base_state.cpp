@@ -34,6 +34,12 @@ Result<Digest> write_base_state(const DiskPath& path, std::span<const float> the
             done = put({reinterpret_cast<const std::uint8_t*>(window.data()), window.size_bytes()});
         }
     }
+    const Bytes zeros(m.empty() ? kWindow * sizeof(float) : 0);
+    for (std::uint64_t left = zeros.empty() ? 0 : theta.size_bytes(); done && left > 0;) {
+        const auto window = std::min<std::uint64_t>(zeros.size(), left);
+        done = put(ByteSpan(zeros).first(window));
+        left -= window;
+    }
     if (done) done = file->sync();
     if (!done) return fail(done.error());
     return hash.finish();

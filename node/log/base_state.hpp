@@ -1,5 +1,6 @@
 #pragma once
-// S_0 of a run: computed from its seed, or read from a base state that its owner pushed (a fork). The file's form:
+// S_0 of a run: computed from its seed, or read from a base state that its owner pushed (a fork,
+// or a model folder). The file's form:
 // protocol/rules/base_file.hpp.
 
 #include "node/log/state_files.hpp"
@@ -9,7 +10,7 @@ namespace skerry::node {
 /// Its name in a run folder.
 inline constexpr const char* kBaseState = "base";
 
-/// theta and m are [P] float32. Returns the SHA-256 of the file, which is durable then.
+/// theta and m are [P] float32; an empty m stands for zeros. Returns the SHA-256 of the file, which is durable then.
 /// errors  not_finite; disk_full, io_error.
 Result<Digest> write_base_state(const DiskPath& file, std::span<const float> theta, std::span<const float> m);
 

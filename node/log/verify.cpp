@@ -371,7 +371,7 @@ Result<void> Verifier::replay() {
     if (!start) {
         std::string what = "no snapshot from which the log reaches its head";
         if (!manifest_.initial_root.is_zero() && !seeded_)
-            what += ", and the state that this fork begins with (base, SHA-256 " + manifest_.initial_root.hex() + ") is not here";
+            what += ", and the state that this run begins with (base, SHA-256 " + manifest_.initial_root.hex() + ") is not here";
         problem(std::move(what));
         return {};
     }

@@ -12,29 +12,13 @@ using Json = nlohmann::ordered_json;
 
 Fail invalid(const std::string& what) { return fail(Errc::data_invalid, "safetensors: " + what); }
 
+const char* name_of(TensorType type) { return type == TensorType::f32 ? "F32" : type == TensorType::f16 ? "F16" : "BF16"; }
+
 std::optional<TensorType> type_of(const std::string& name) {
     if (name == "F32") return TensorType::f32;
     if (name == "F16") return TensorType::f16;
     if (name == "BF16") return TensorType::bf16;
     return std::nullopt;
-}
-
-/// JSON whose objects are at most `tensor -> field -> list`, without a key twice in one object.
-Result<Json> parse_strictly(ByteSpan header) {
-    std::vector<std::set<std::string>> keys;
-    const char* problem = nullptr;
-    const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-        if (depth > 4) problem = "nested too deep";
-        if (event == Json::parse_event_t::object_start) keys.emplace_back();
-        if (event == Json::parse_event_t::object_end) keys.pop_back();
-        if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
-            problem = "a key occurs twice";
-        return problem == nullptr;
-    };
-    Json json = Json::parse(as_text(header), watch, false);
-    if (problem) return invalid(problem);
-    if (!json.is_object()) return invalid("header is not a JSON object");
-    return json;
 }
 
 /// Product of the dimensions; nothing above 2^56.
@@ -78,6 +62,23 @@ Result<std::pair<StoredTensor, std::uint64_t>> parse_tensor(const std::string& n
 
 }  // namespace
 
+Result<Json> parse_json_without_repeats(ByteSpan header) {
+    std::vector<std::set<std::string>> keys;
+    const char* problem = nullptr;
+    const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
+        if (depth > 4) problem = "nested too deep";
+        if (event == Json::parse_event_t::object_start) keys.emplace_back();
+        if (event == Json::parse_event_t::object_end) keys.pop_back();
+        if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
+            problem = "a key occurs twice";
+        return problem == nullptr;
+    };
+    Json json = Json::parse(as_text(header), watch, false);
+    if (problem) return fail(Errc::data_invalid, problem);
+    if (!json.is_object()) return fail(Errc::data_invalid, "not a JSON object");
+    return json;
+}
+
 Result<std::uint64_t> safetensors_header_bytes(ByteSpan first8, std::uint64_t file_bytes) {
     ByteReader reader(first8);
     const std::uint64_t size = reader.u64();
@@ -88,8 +89,8 @@ Result<std::uint64_t> safetensors_header_bytes(ByteSpan first8, std::uint64_t fi
 }
 
 Result<std::vector<StoredTensor>> parse_safetensors_header(ByteSpan header, std::uint64_t file_bytes) {
-    auto json = parse_strictly(header);
-    if (!json) return fail(json.error());
+    auto json = parse_json_without_repeats(header);
+    if (!json) return invalid(json.error().detail);
     std::vector<std::pair<StoredTensor, std::uint64_t>> found;
     for (const auto& [name, value] : json->items()) {
         if (name == "__metadata__") continue;
@@ -119,11 +120,12 @@ Bytes make_safetensors_header(const std::vector<StoredTensor>& tensors) {
     std::uint64_t at = 0;
     for (const auto& t : tensors) {
         Json entry;
-        entry["dtype"] = "F32";
+        const std::uint64_t end = at + bytes_of(t.type) * t.elements;
+        entry["dtype"] = name_of(t.type);
         entry["shape"] = t.shape;
-        entry["data_offsets"] = {at, at + 4 * t.elements};
+        entry["data_offsets"] = {at, end};
         json[t.name] = std::move(entry);
-        at += 4 * t.elements;
+        at = end;
     }
     std::string text = json.dump();
     text.resize((text.size() + 7) / 8 * 8, ' ');

@@ -3,6 +3,7 @@
 // Parsing is pure and safe on foreign bytes.
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,10 @@ Result<std::uint64_t> safetensors_header_bytes(ByteSpan first8, std::uint64_t fi
 /// an overlap, a hole, or data that does not end where the file ends.
 Result<std::vector<StoredTensor>> parse_safetensors_header(ByteSpan header, std::uint64_t file_bytes);
 
-/// The bytes before the tensors: length, header (padded with spaces to a multiple of 8). All tensors are F32, laid out in
+/// A JSON object of at most four levels without a key twice in one object. Errors: data_invalid.
+Result<nlohmann::ordered_json> parse_json_without_repeats(ByteSpan text);
+
+/// The bytes before the tensors: length, header (padded with spaces to a multiple of 8). The tensors are laid out in
 /// the order given; `begin` is ignored.
 Bytes make_safetensors_header(const std::vector<StoredTensor>& tensors);
 

@@ -303,7 +303,8 @@ Result<Manifest> parse_manifest(ByteSpan body) {
         in.check(m.sequences >= 1 && m.sequence_tokens >= 1, "no data");
         in.check(m.min_nodes >= 1 && m.durable_copies >= 1 && m.batch_sequences >= 1 && m.snapshot_every >= 1,
                  "a number that must not be zero");
-        in.check(m.parent_run.is_zero() == m.initial_root.is_zero(), "a fork without its base state, or the other way round");
+        in.check(m.parent_run.is_zero() || !m.initial_root.is_zero(), "a fork without its base state");
+        in.check(!m.parent_run.is_zero() || (m.parent_step == Step{} && m.parent_h.is_zero()), "a parent's state without a parent");
         check_tensors(in, m);
     }
     return in.finish(std::move(m), "manifest");

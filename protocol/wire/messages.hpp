@@ -69,7 +69,7 @@ struct Manifest {
     std::uint32_t evaluate_sequences = 0;  ///< spread evenly over the held-out shards
     std::uint64_t disk_quota_bytes = 0;  ///< of a node's run folder; 0: none
     Digest initial_root;                 ///< SHA-256 of the file of S_0 (rules/base_file.hpp); zero: from the seed
-    RunId parent_run;                    ///< zero unless forked: S_0 is that run's S_parent_step, at this place of its chain
+    RunId parent_run;                    ///< zero unless forked (with an initial_root alone S_0 is a model folder's): S_0 is that run's S_parent_step, at this place of its chain
     Step parent_step;
     Digest parent_h;
     friend bool operator==(const Manifest&, const Manifest&) = default;

@@ -21,6 +21,7 @@ std::vector<Bytes> fuzz_samples() {
     for (auto& s : manifest.shards) s.bytes = 1024 + 4 * s.tokens;
     const std::string large = node::to_json(manifest);
     manifest.packed = node::PackedData{512, "chatml", 7};
+    manifest.files = {{"tokenizer.json", 77, Digest{}}, {"generation_config.json", 3, Digest{}}};
     const std::string packed = node::to_json(manifest);
     const std::string talk = R"({"messages": [{"role": "user", "content": "a"}], "prompt": "b", "completion": "c"})";
     node::TrainConfig train;
@@ -37,6 +38,7 @@ void fuzz_one(ByteSpan input) {
         auto again = node::parse_data_manifest(as_bytes(json));
         SKERRY_ASSERT(again && *again == *manifest);
         for (const auto& s : manifest->shards) SKERRY_ASSERT(s.file.find('/') == std::string::npos);
+        for (const auto& f : manifest->files) SKERRY_ASSERT(f.file.find('/') == std::string::npos && f.bytes <= node::kMaxFolderFile);
     }
     auto train = node::parse_train_config(as_text(input));
     if (train) {

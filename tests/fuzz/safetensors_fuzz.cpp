@@ -1,7 +1,7 @@
-// Headers of weight files, and model configs.
+// Headers and indices of weight files, and model configs: ours and Hugging Face's.
 
-#include "node/model_folder/model_config.hpp"
-#include "node/model_folder/safetensors.hpp"
+#include "node/model_folder/hf_config.hpp"
+#include "node/model_folder/weight_files.hpp"
 #include "protocol/base/assert.hpp"
 #include "tests/fuzz/fuzz_target.hpp"
 
@@ -11,8 +11,13 @@ std::vector<Bytes> fuzz_samples() {
     std::vector<node::StoredTensor> tensors(2);
     tensors[0] = {"model.embed_tokens.weight", node::TensorType::f32, {4, 3}, 0, 12};
     tensors[1] = {"model.norm.weight", node::TensorType::f32, {3}, 0, 3};
-    const std::string config = node::to_json(node::ModelConfig{});
-    return {node::make_safetensors_header(tensors), Bytes(config.begin(), config.end())};
+    node::ModelConfig scaled;
+    scaled.rope_scaling = {node::RopeType::llama3, 8.0, 1.0, 4.0, 64};
+    std::vector<Bytes> out = {node::make_safetensors_header(tensors)};
+    for (const std::string& text : {node::to_json(node::ModelConfig{}), node::to_json(scaled), node::hf_config_json(scaled, "", "float32"),
+                                    std::string(R"({"metadata":{"total_size":8},"weight_map":{"a":"x.safetensors","b":"y.safetensors"}})")})
+        out.emplace_back(text.begin(), text.end());
+    return out;
 }
 
 void fuzz_one(ByteSpan input) {
@@ -21,6 +26,14 @@ void fuzz_one(ByteSpan input) {
         auto again = node::parse_model_config(node::to_json(*config));
         SKERRY_ASSERT(again && *again == *config);
     }
+    auto foreign = node::parse_hf_config(as_text(input));
+    if (foreign) {
+        auto again = node::parse_hf_config(node::hf_config_json(*foreign, "", "float32"));
+        SKERRY_ASSERT(again && *again == *foreign);
+    }
+    auto index = node::parse_weight_index(input);
+    if (index)
+        for (const auto& [tensor, file] : *index) SKERRY_ASSERT(!file.empty() && file[0] != '.' && file.find('/') == std::string::npos);
     if (input.size() < 8) return;
     const std::uint64_t file = input.size() + 60;
     auto length = node::safetensors_header_bytes(input.first(8), file);

@@ -65,9 +65,66 @@ def imported(tool, model, theta, folder, dtype):
     return ok
 
 
+LLAMA3 = dict(rope_type="llama3", rope_theta=20000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
+FOREIGN_BASE = dict(vocab_size=300, hidden_size=64, intermediate_size=112, num_hidden_layers=3, num_attention_heads=8, num_key_value_heads=2,
+                    max_position_embeddings=256, initializer_range=0.1)
+# Family, what is special, weights' type, largest file.
+FOREIGN = [
+    ("Llama", dict(rope_parameters=LLAMA3, tie_word_embeddings=False), torch.float32, "1GB"),
+    ("Llama", dict(rope_parameters=LLAMA3, tie_word_embeddings=True), torch.bfloat16, "50KB"),
+    ("Llama", dict(rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=4.0), attention_bias=True, head_dim=16), torch.float16, "50KB"),
+    ("Qwen2", dict(rope_parameters=dict(rope_type="default", rope_theta=1e6), tie_word_embeddings=True), torch.bfloat16, "1GB"),
+    ("Qwen2", dict(rope_parameters=dict(rope_type="default", rope_theta=1e6), tie_word_embeddings=False), torch.float32, "50KB"),
+]
+SEQ = 192
+
+
+def trainer_logits(trainer, folder, config, theta_path, tokens):
+    gradients.write_shard(f"{folder}/data.bin", tokens)
+    order = dict(model=config, train=dict(batch=1, seq=SEQ, schedule="constant", precision="fp32"), theta=theta_path, data=f"{folder}/data.bin",
+                 sequences=[0], steps=0, lr=0.0, out=folder)
+    with open(f"{folder}/order.json", "w") as f:
+        json.dump(order, f)
+    subprocess.run([trainer, "--oracle", f"{folder}/order.json", "--threads", "1"], check=True, stdout=subprocess.DEVNULL)
+    return np.fromfile(f"{folder}/logits.f32", dtype="<f4").reshape(SEQ, config["vocab_size"])
+
+
+def their_logits(folder, tokens):
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        return model(torch.tensor(tokens[:SEQ].astype(np.int64))[None]).logits[0].numpy()
+
+
+def foreign(tool, trainer, family, special, dtype, largest, folder):
+    """A folder made there: our logits are theirs, and so are those of the folder that we write again."""
+    torch.manual_seed(11)
+    config = getattr(transformers, family + "Config")(**FOREIGN_BASE | special)
+    model = getattr(transformers, family + "ForCausalLM")(config)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.ndim == 1:
+                value.add_(torch.randn_like(value) * 0.2)  # norms and biases as a training leaves them
+    model.to(dtype).save_pretrained(f"{folder}/theirs", max_shard_size=largest)
+    files = sorted(name for name in os.listdir(f"{folder}/theirs") if name.endswith(".safetensors"))
+    done = subprocess.run([tool, "import", f"{folder}/theirs", f"{folder}/theta.f32"], check=True, capture_output=True, text=True)
+    ours = json.loads(done.stdout)
+    tokens = np.random.default_rng(3).integers(0, FOREIGN_BASE["vocab_size"], SEQ + 1)
+    theirs = their_logits(f"{folder}/theirs", tokens)
+    error = float(np.abs(trainer_logits(trainer, folder, ours, f"{folder}/theta.f32", tokens) - theirs).max())
+    with open(f"{folder}/ours.json", "w") as f:
+        json.dump(ours, f)
+    subprocess.run([tool, "export", f"{folder}/ours.json", f"{folder}/theta.f32", f"{folder}/again", "fp32", "60000"], check=True)
+    again = float(np.abs(their_logits(f"{folder}/again", tokens) - theirs).max())
+    ok = error <= BAR and again <= 1e-6 and (largest == "1GB") == (len(files) == 1)
+    print(f"{'ok' if ok else 'FAIL'}  {family}, {dtype}, {len(files)} files, {special}: logits differ by {error:.1e} (bar {BAR:.0e}) of "
+          f"{np.abs(theirs).max():.1f}; written again {again:.1e}")
+    return ok, error
+
+
 def main():
     tool, trainer = sys.argv[1:3]
     transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     good, errors = [], []
     for name in MODELS:
         with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +135,13 @@ def main():
             if name == "the demo's":
                 half = transformers.AutoModelForCausalLM.from_pretrained(f"{folder}/model", dtype=torch.float32)
                 good.append(imported(tool, half, theta, folder, torch.float16))
-    print(f"value: exported logits differ by at most {max(errors):.1e}")
+    foreign_errors = []
+    for case in FOREIGN:
+        with tempfile.TemporaryDirectory() as folder:
+            ok, error = foreign(tool, trainer, *case, folder)
+            good.append(ok)
+            foreign_errors.append(error)
+    print(f"value: logits of {len(FOREIGN)} folders made by transformers differ by at most {max(foreign_errors):.1e}, of exported ones by {max(errors):.1e}")
     sys.exit(0 if all(good) else 1)
 
 

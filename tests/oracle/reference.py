@@ -72,6 +72,31 @@ def initial_state(model, seed):
     return np.concatenate([initial_tensor(seed, name, int(np.prod(shape)), sigma) for name, shape, sigma in tensors_of(model)])
 
 
+# --- the order of the data -----------------------------------------------------------------------------
+
+
+def sequence_at(seed, sequences, position):
+    """The training sequence at a position of the run's data order: a keyed permutation of each pass."""
+    mask64 = (1 << 64) - 1
+
+    def finalise(z):
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask64
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask64
+        return z ^ (z >> 31)
+
+    keys = [int.from_bytes(tagged("skerry/order/1", struct.pack("<QQI", seed, position // sequences, i))[:8], "little") for i in range(4)]
+    bits = max(1, ((sequences - 1).bit_length() + 1) // 2)
+    mask = (1 << bits) - 1
+    x = position % sequences
+    while True:
+        left, right = x >> bits, x & mask
+        for key in keys:
+            left, right = right, left ^ (finalise(right ^ key) & mask)
+        x = left << bits | right
+        if x < sequences:
+            return x
+
+
 # --- digests -------------------------------------------------------------------------------------------
 
 

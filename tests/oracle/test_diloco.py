@@ -41,12 +41,13 @@ class OracleTest(ProcessTest):
         files = sorted((self.folder / "tap" / name).glob("*/*.f32"))
         return {int(path.stem.split("-")[1]): np.fromfile(path, np.float32) for path in files}
 
-    def replay(self, answers, model, seed, eta, mu):
-        """Yields (step, theta, momentum) of every state, checking each digest; stops at what was handed over."""
+    def replay(self, answers, model, seed, eta, mu, initial=None):
+        """Yields (step, theta, momentum) of every state, checking each digest; stops at what was handed over.
+        `initial`: theta of S_0 where it is not the seed's."""
         answer = max(answers.values(), key=lambda one: one["head"])
         digests = {state["step"]: state["digest"] for state in answer["states"]}
         local = {node_id: self.handed_over(name) for node_id, name in self.ids.items()}
-        theta = reference.initial_state(model, seed)
+        theta = reference.initial_state(model, seed) if initial is None else initial
         momentum, tokens = np.zeros_like(theta), 0
         self.assertEqual(digests[0], reference.state_digest(0, theta, momentum), "S_0")
         yield 0, theta, momentum, {}

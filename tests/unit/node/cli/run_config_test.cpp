@@ -6,6 +6,8 @@
 
 #include <unistd.h>
 
+#include "node/model_folder/byte_tokenizer.hpp"
+#include "node/model_folder/hf_folder.hpp"
 #include "node/trainer/train_config.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/identity/hash.hpp"
@@ -102,6 +104,70 @@ TEST_F(RunConfigTest, MakesAManifestThatTheCoordinatorAccepts) {
     EXPECT_EQ(settings["exchange_least_ms"], 4000) << "never above the deadline before there is a measurement";
     EXPECT_EQ(settings["grace_percent"], 10);
     EXPECT_FALSE(settings.contains("exchange_most_ms"));
+}
+
+/// A run of the model in `folder`/base, with `more` in [model].
+std::string from_base(const std::string& more = "") {
+    std::string text = kRun;
+    const auto begin = text.find("[model]"), end = text.find("[data]");
+    return text.replace(begin, end - begin, "[model]\nfrom = \"base/\"\n" + more);
+}
+
+struct FromFolder : RunConfigTest {
+    FromFolder() {
+        auto done = export_model_folder(base, model(), std::vector<float>(make_tensor_table(model()).elements, 0.5F), {});
+        EXPECT_TRUE(done) << done.error().detail;
+    }
+    static ModelConfig model() {
+        ModelConfig c;
+        c.model_type = ModelType::qwen2;
+        c.hidden_size = 32;
+        c.intermediate_size = 64;
+        c.num_hidden_layers = 1;
+        c.num_attention_heads = 4;
+        c.head_dim = 8;
+        c.rope_scaling = {RopeType::linear, 2.0};
+        return c;
+    }
+    /// Detail of the refusal.
+    std::string refused(const std::string& text, Errc code) {
+        auto draft = load(text);
+        if (draft) return "taken";
+        EXPECT_EQ(draft.error().code, code) << draft.error().detail;
+        return draft.error().detail;
+    }
+    fs::path base = fs::path(folder) / "base";
+};
+
+TEST_F(FromFolder, TheFolderSaysWhichModelItIs) {
+    auto draft = load(from_base("hidden_size = 32\nrope_scaling = { rope_type = \"linear\", factor = 2.0 }\n"));
+    ASSERT_TRUE(draft) << draft.error().detail;
+    EXPECT_EQ(draft->model, model());
+    EXPECT_EQ(draft->manifest.model_json, to_json(model()));
+    EXPECT_EQ(draft->base_folder, fs::absolute(folder) / "base/");
+    ASSERT_EQ(draft->data.files.size(), 1U);  // generation_config.json; the run's data manifest names it
+    EXPECT_EQ(draft->data.files[0].sha256, sha256(as_bytes(draft->file_texts[0])));
+    EXPECT_EQ(draft->manifest.data_manifest, sha256(as_bytes(draft->data_manifest)));
+    EXPECT_EQ(*parse_data_manifest(as_bytes(draft->data_manifest)), draft->data);
+}
+
+TEST_F(FromFolder, ContradictionsAreErrorsAtTheirLine) {
+    EXPECT_NE(refused(from_base("hidden_size = 64\n"), Errc::config_invalid).find("hidden_size"), std::string::npos);
+    EXPECT_NE(refused(from_base("model_type = \"llama\"\n"), Errc::config_invalid).find("model_type"), std::string::npos);
+    EXPECT_NE(refused(from_base("rope_theta = 5.0\n"), Errc::config_invalid).find("rope_theta"), std::string::npos);
+    EXPECT_NE(refused(from_base("rope_scaling = { rope_type = \"linear\", factor = 3.0 }\n"), Errc::config_invalid).find("rope_scaling"), std::string::npos);
+    EXPECT_NE(refused(from_base("hidden_sise = 32\n"), Errc::config_invalid).find("hidden_sise"), std::string::npos);
+}
+
+TEST_F(FromFolder, WhatIsWrongWithItIsSaidBeforeAnythingIsCopied) {
+    EXPECT_TRUE(write_small_file(base / "tokenizer.json", "{}", 0600));
+    EXPECT_NE(refused(from_base(), Errc::data_invalid).find("tokenizer.json"), std::string::npos);
+    EXPECT_TRUE(write_small_file(base / "tokenizer.json", byte_tokenizer_json(), 0600));
+    EXPECT_EQ(refused(from_base(), Errc::data_invalid), "taken");
+    fs::remove(base / "model.safetensors");
+    EXPECT_NE(refused(from_base(), Errc::not_found).find("model.safetensors"), std::string::npos);
+    fs::remove(base / "config.json");
+    EXPECT_NE(refused(from_base(), Errc::not_found).find("config.json"), std::string::npos);
 }
 
 TEST_F(RunConfigTest, TakesTheBoundsOfTheDeadlines) {

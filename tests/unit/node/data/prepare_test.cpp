@@ -321,5 +321,28 @@ TEST_F(PrepareTest, ForeignManifestsAreRefusedWithoutHarm) {
     EXPECT_TRUE(parse_data_manifest(as_bytes(good)));
 }
 
+TEST(DataManifestFiles, OnlyThoseThatExportsContain) {
+    DataManifest m;
+    m.shards.push_back({"train-00000.bin", false, 100, 1224, {}});
+    m.files = {{"tokenizer.json", 10, Digest{}}, {"generation_config.json", 20, Digest{}}};
+    const std::string good = to_json(m);
+    auto back = parse_data_manifest(as_bytes(good));
+    ASSERT_TRUE(back) << back.error().detail;
+    EXPECT_EQ(*back, m);
+    const auto refused = [&](const std::string& from, const std::string& to) {
+        std::string text = good;
+        text.replace(text.find(from), from.size(), to);
+        return !parse_data_manifest(as_bytes(text));
+    };
+    EXPECT_TRUE(refused("tokenizer.json", "../tokenizer.json"));
+    EXPECT_TRUE(refused("tokenizer.json", "config.json"));
+    EXPECT_TRUE(refused("tokenizer.json", "generation_config.json"));  // twice
+    EXPECT_TRUE(refused("\"bytes\": 10", "\"bytes\": 0"));
+    EXPECT_TRUE(refused("\"bytes\": 10", "\"bytes\": 99999999999"));
+    EXPECT_TRUE(refused("\"bytes\": 10", "\"bytes\": -1"));
+    m.files.clear();
+    EXPECT_EQ(to_json(m).find("files"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace skerry::node

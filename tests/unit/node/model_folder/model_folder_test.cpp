@@ -7,7 +7,9 @@
 #include <limits>
 
 #include "node/model_folder/hf_folder.hpp"
+#include "node/model_folder/hf_config.hpp"
 #include "node/model_folder/safetensors.hpp"
+#include "node/model_folder/weight_files.hpp"
 
 namespace skerry::node {
 namespace {
@@ -50,7 +52,7 @@ class ModelFolderTest : public testing::Test {
 };
 
 TEST_F(ModelFolderTest, WhatWasExportedComesBackBitForBit) {
-    auto done = export_model_folder(folder_ / "m", small_model(), theta_, "a test");
+    auto done = export_model_folder(folder_ / "m", small_model(), theta_, {});
     ASSERT_TRUE(done) << done.error().detail;
     auto config = read_model_folder_config(folder_ / "m");
     ASSERT_TRUE(config) << config.error().detail;
@@ -60,7 +62,7 @@ TEST_F(ModelFolderTest, WhatWasExportedComesBackBitForBit) {
     ASSERT_TRUE(imported) << imported.error().detail;
     EXPECT_EQ(back, theta_);
     theta_[3] = 4.F;
-    done = export_model_folder(folder_ / "m", small_model(), theta_, "a second export replaces the first");
+    done = export_model_folder(folder_ / "m", small_model(), theta_, {});
     ASSERT_TRUE(done) << done.error().detail;
     ASSERT_TRUE(import(back));
     EXPECT_EQ(back, theta_);
@@ -69,7 +71,7 @@ TEST_F(ModelFolderTest, WhatWasExportedComesBackBitForBit) {
 TEST_F(ModelFolderTest, AForeignFolderIsNotReplaced) {
     fs::create_directories(folder_ / "m");
     write(folder_ / "m" / "precious.txt", "mine");
-    auto done = export_model_folder(folder_ / "m", small_model(), theta_, "");
+    auto done = export_model_folder(folder_ / "m", small_model(), theta_, {});
     ASSERT_FALSE(done);
     EXPECT_EQ(done.error().code, Errc::already_exists);
     EXPECT_EQ(read(folder_ / "m" / "precious.txt"), "mine");
@@ -77,14 +79,14 @@ TEST_F(ModelFolderTest, AForeignFolderIsNotReplaced) {
 
 TEST_F(ModelFolderTest, NotFiniteWeightsAreNotExportedAndLeaveNothing) {
     theta_[7] = std::numeric_limits<float>::quiet_NaN();
-    auto done = export_model_folder(folder_ / "m", small_model(), theta_, "");
+    auto done = export_model_folder(folder_ / "m", small_model(), theta_, {});
     ASSERT_FALSE(done);
     EXPECT_EQ(done.error().code, Errc::not_finite);
     EXPECT_TRUE(fs::is_empty(folder_));
 }
 
 TEST_F(ModelFolderTest, DamagedWeightFilesAreRefused) {
-    ASSERT_TRUE(export_model_folder(folder_ / "m", small_model(), theta_, ""));
+    ASSERT_TRUE(export_model_folder(folder_ / "m", small_model(), theta_, {}));
     const fs::path path = folder_ / "m" / "model.safetensors";
     const std::string good = read(path);
     std::vector<float> out;
@@ -110,7 +112,7 @@ TEST_F(ModelFolderTest, DamagedWeightFilesAreRefused) {
 }
 
 TEST_F(ModelFolderTest, OtherArchitecturesAreRefused) {
-    ASSERT_TRUE(export_model_folder(folder_ / "m", small_model(), theta_, ""));
+    ASSERT_TRUE(export_model_folder(folder_ / "m", small_model(), theta_, {}));
     const fs::path path = folder_ / "m" / "config.json";
     const std::string good = read(path);
     for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
@@ -124,6 +126,156 @@ TEST_F(ModelFolderTest, OtherArchitecturesAreRefused) {
         ASSERT_FALSE(config) << to;
         EXPECT_EQ(config.error().code, Errc::config_invalid);
     }
+}
+
+/// Detail of the refusal; empty when it is taken.
+std::string refusal(const std::string& more) {
+    auto config = parse_hf_config(
+        R"({"model_type":"llama","vocab_size":64,"hidden_size":16,"intermediate_size":24,"num_hidden_layers":2,"num_attention_heads":4)" + more + "}");
+    if (config) return "";
+    EXPECT_EQ(config.error().code, Errc::config_invalid);
+    return config.error().detail;
+}
+
+TEST(HfConfigTest, WhatChangesResultsIsRefusedByName) {
+    for (const auto& [more, name] : std::vector<std::pair<std::string, std::string>>{
+             {R"(,"architectures":["LlamaForSequenceClassification"])", "architectures"},
+             {R"(,"hidden_act":"gelu")", "hidden_act"},
+             {R"(,"mlp_bias":true)", "mlp_bias"},
+             {R"(,"attention_dropout":0.1)", "attention_dropout"},
+             {R"(,"quantization_config":{"quant_method":"gptq"})", "quantization_config"},
+             {R"(,"partial_rotary_factor":0.5)", "partial_rotary_factor"},
+             {R"(,"layer_types":["full_attention","sliding_attention"])", "layer_types"},
+             {R"(,"is_causal":false)", "is_causal"},
+             {R"(,"rope_scaling":{"rope_type":"yarn","factor":4.0})", "yarn"},
+             {R"(,"rope_scaling":{"type":"dynamic","factor":4.0})", "dynamic"},
+             {R"(,"rope_parameters":{"rope_type":"longrope","rope_theta":10000.0})", "longrope"},
+             {R"(,"rope_theta":10000.0,"rope_parameters":{"rope_type":"default","rope_theta":500000.0})", "rope_theta"},
+             {R"(,"head_dim":7)", "head_dim"},
+             {R"(,"num_key_value_heads":3)", "num_key_value_heads"}})
+        EXPECT_NE(refusal(more).find(name), std::string::npos) << more << ": " << refusal(more);
+    const std::string qwen = R"({"model_type":"qwen2","vocab_size":64,"hidden_size":16,"intermediate_size":24,"num_hidden_layers":2,)"
+                             R"("num_attention_heads":4,"num_key_value_heads":2,"use_sliding_window":true,"sliding_window":8,"max_window_layers":)";
+    auto windowed = parse_hf_config(qwen + "1}");
+    ASSERT_FALSE(windowed);
+    EXPECT_NE(windowed.error().detail.find("use_sliding_window"), std::string::npos);
+    EXPECT_TRUE(parse_hf_config(qwen + "2}"));  // from behind the last layer on
+    EXPECT_FALSE(parse_hf_config("[]"));
+    EXPECT_FALSE(parse_hf_config(R"({"model_type":"mistral"})"));
+    EXPECT_FALSE(parse_hf_config(R"({"model_type":"llama","vocab_size":64})"));
+}
+
+TEST(HfConfigTest, WhatHasNoInfluenceIsPassedOver) {
+    EXPECT_EQ(refusal(R"(,"transformers_version":"5.0","use_cache":true,"pretraining_tp":2,"eos_token_id":[1,2],"sliding_window":4096,"rope_scaling":null)"), "");
+    auto config = parse_hf_config(R"({"model_type":"llama","vocab_size":64,"hidden_size":16,"intermediate_size":24,"num_hidden_layers":2,"num_attention_heads":4,)"
+                                  R"("num_key_value_heads":null,"attention_dropout":0,"rope_parameters":{"rope_type":"linear","factor":2.0,"rope_theta":777.0}})");
+    ASSERT_TRUE(config) << config.error().detail;
+    EXPECT_EQ(config->num_key_value_heads, 4U);
+    EXPECT_EQ(config->max_position_embeddings, 2048U);
+    EXPECT_EQ(config->rms_norm_eps, 1e-6);
+    EXPECT_EQ(config->rope_theta, 777.0);
+    EXPECT_EQ(config->rope_scaling.type, RopeType::linear);
+    EXPECT_FALSE(config->tie_word_embeddings);
+}
+
+TEST(HfConfigTest, EveryKindOfModelComesBackFromItsConfig) {
+    ModelConfig c = small_model();
+    c.rope_scaling = {RopeType::llama3, 8.0, 1.0, 4.0, 16};
+    c.attention_bias = true;
+    auto back = parse_hf_config(hf_config_json(c, "{\"eos_token_id\":[3,4]}", "float32"));
+    ASSERT_TRUE(back) << back.error().detail;
+    EXPECT_EQ(*back, c);
+    c.attention_bias = false;
+    c.model_type = ModelType::qwen2;
+    c.rope_scaling = {RopeType::linear, 2.0};
+    back = parse_hf_config(hf_config_json(c, "", "bfloat16"));
+    ASSERT_TRUE(back) << back.error().detail;
+    EXPECT_EQ(*back, c);
+    EXPECT_NE(hf_config_json(c, "{\"eos_token_id\":[3,4]}", "float32").find("\"eos_token_id\": [\n    3"), std::string::npos);
+    EXPECT_NE(generation_json(c, "{\"eos_token_id\":7}").find("\"eos_token_id\": 7"), std::string::npos);
+}
+
+TEST_F(ModelFolderTest, SeveralFilesWithAnIndexComeBack) {
+    FolderOptions options;
+    options.file_bytes = 3000;
+    ASSERT_TRUE(export_model_folder(folder_ / "m", small_model(), theta_, options));
+    EXPECT_FALSE(fs::exists(folder_ / "m" / "model.safetensors"));
+    std::vector<float> back;
+    auto imported = import(back);
+    ASSERT_TRUE(imported) << imported.error().detail;
+    EXPECT_EQ(back, theta_);
+    const fs::path index = folder_ / "m" / "model.safetensors.index.json";
+    const std::string good = read(index);
+    const auto refused = [&](const std::string& from, const std::string& to, const std::string& named) {
+        std::string text = good;
+        text.replace(text.find(from), from.size(), to);
+        write(index, text);
+        auto result = import(back);
+        return !result && result.error().detail.find(named) != std::string::npos;
+    };
+    EXPECT_TRUE(refused("model.norm.weight", "model.morn.weight", "model.norm.weight"));
+    EXPECT_TRUE(refused("\"model-00001", "\"../model-00001", "bad file name"));
+    EXPECT_TRUE(refused("\"weight_map\"", "\"weights\"", "weight_map"));
+    write(index, good);
+    for (const auto& entry : fs::directory_iterator(folder_ / "m"))
+        if (entry.path().filename().string().starts_with("model-00001")) fs::remove(entry.path());
+    auto gone = import(back);
+    ASSERT_FALSE(gone);
+    EXPECT_EQ(gone.error().code, Errc::not_found);
+}
+
+TEST_F(ModelFolderTest, Bf16IsTheNearestAndComesBackAsThat) {
+    theta_[0] = 1.00390625F;   // halfway: to even, down
+    theta_[1] = 1.01171875F;   // halfway: to even, up
+    theta_[2] = -0.0F;
+    FolderOptions options;
+    options.bf16 = true;
+    ASSERT_TRUE(export_model_folder(folder_ / "m", small_model(), theta_, options));
+    std::vector<float> back;
+    ASSERT_TRUE(import(back));
+    EXPECT_EQ(back[0], 1.0F);
+    EXPECT_EQ(back[1], 1.015625F);
+    EXPECT_TRUE(std::signbit(back[2]));
+    for (std::size_t i = 3; i < back.size(); ++i) ASSERT_NEAR(back[i], theta_[i], 0.004F * std::abs(theta_[i]));
+    theta_[5] = std::numeric_limits<float>::max();
+    auto done = export_model_folder(folder_ / "m", small_model(), theta_, options);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code, Errc::not_finite);
+}
+
+TEST_F(ModelFolderTest, MissingAndSurplusTensorsAreNamed) {
+    ASSERT_TRUE(export_model_folder(folder_ / "m", small_model(), theta_, {}));
+    std::vector<float> out(make_tensor_table(small_model()).elements);
+    const auto why = [&](ModelConfig c) {
+        out.resize(make_tensor_table(c).elements);
+        auto done = import_model_folder(folder_ / "m", c, out);
+        return done ? std::string() : done.error().detail;
+    };
+    ModelConfig more = small_model(), fewer = small_model(), tied = small_model();
+    more.num_hidden_layers = 3;
+    EXPECT_NE(why(more).find("model.layers.2.input_layernorm.weight"), std::string::npos) << why(more);
+    fewer.num_hidden_layers = 1;
+    EXPECT_NE(why(fewer).find("model.layers.1."), std::string::npos) << why(fewer);
+    EXPECT_NE(why(fewer).find(" more"), std::string::npos) << why(fewer);
+    tied.tie_word_embeddings = true;  // a stored head is fine only if it is the embedding
+    EXPECT_NE(why(tied).find("lm_head.weight"), std::string::npos);
+    const auto& head = make_tensor_table(small_model()).tensors.back();
+    std::copy_n(theta_.begin(), head.elements, theta_.begin() + static_cast<std::ptrdiff_t>(head.offset));
+    ASSERT_TRUE(export_model_folder(folder_ / "m", small_model(), theta_, {}));
+    EXPECT_EQ(why(tied), "");
+}
+
+TEST(WeightIndexTest, HostileOnesAreRefused) {
+    const auto parses = [](const std::string& json) { return parse_weight_index(as_bytes(json)).has_value(); };
+    EXPECT_TRUE(parses(R"({"metadata":{"total_size":8},"weight_map":{"a":"x.safetensors"}})"));
+    for (const char* file : {"", "..", "../x", "/etc/passwd", ".x", "a/b", "\\u0000"})
+        EXPECT_FALSE(parses(std::string(R"({"weight_map":{"a":")") + file + "\"}}")) << file;
+    EXPECT_FALSE(parses(R"({"weight_map":{"a":"x","a":"y"}})"));
+    EXPECT_FALSE(parses(R"({"weight_map":{"a":1}})"));
+    EXPECT_FALSE(parses(R"({"weight_map":{}})"));
+    EXPECT_FALSE(parses(R"({"weight_map":["a"]})"));
+    EXPECT_FALSE(parses(std::string(100000, '{')));
+    EXPECT_FALSE(parses(""));
 }
 
 TEST(SafetensorsTest, HostileHeadersAreRefused) {

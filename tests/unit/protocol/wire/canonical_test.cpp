@@ -113,6 +113,11 @@ TEST(Canonical, ManifestsMustTileTheVector) {
 TEST(Canonical, AForkNamesItsBaseStateAndTheRunItComesFrom) {
     EXPECT_FALSE(manifest_parses([](Manifest& m) { m.initial_root = {}; }));
     EXPECT_FALSE(manifest_parses([](Manifest& m) { m.parent_run = {}; }));
+    EXPECT_TRUE(manifest_parses([](Manifest& m) {  // a model folder's state
+        m.parent_h = {};
+        m.parent_run = {};
+        m.parent_step = {};
+    }));
     EXPECT_TRUE(manifest_parses([](Manifest& m) {
         m.initial_root = m.parent_h = {};
         m.parent_run = {};
