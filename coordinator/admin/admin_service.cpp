@@ -125,6 +125,8 @@ Task<Result<Json>> AdminService::status(const Json& args) {
     Json out = to_json(*one, runs_.first_evaluation(*name), runs_.info());
     const WatchdogFacts watchdog = runs_.watchdog(*name);
     out["watchdog"] = {{"bundles", watchdog.bundles}, {"last", watchdog.last}, {"reason", watchdog.reason}};
+    const ShardFacts shards = runs_.shards_of(*name);
+    out["shards"] = {{"files", shards.files}, {"sent_bytes", shards.sent_bytes}, {"most_copies", shards.most_copies}, {"referred", shards.referred}};
     co_return out;
 }
 

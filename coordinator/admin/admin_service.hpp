@@ -9,6 +9,7 @@
 
 #include "coordinator/admin/admin_tokens.hpp"
 #include "coordinator/admin/status_json.hpp"
+#include "coordinator/shards/shard_desk.hpp"
 #include "coordinator/shards/shard_store.hpp"
 #include "protocol/base/task.hpp"
 #include "protocol/observe/bundle.hpp"
@@ -26,6 +27,7 @@ class Runs {
     virtual std::optional<std::pair<Step, double>> first_evaluation(const std::string& name) const = 0;
     virtual CoordinatorInfo info() const = 0;
     virtual WatchdogFacts watchdog(const std::string& name) const = 0;
+    virtual ShardFacts shards_of(const std::string& name) const = 0;
     virtual std::int64_t wall_unix_s() const = 0;
     /// Runs it on the thread for files.
     virtual Task<Result<ShardPresence>> on_files(std::function<Result<ShardPresence>()> work) = 0;

@@ -29,6 +29,8 @@ constexpr MetricFamily kNodeRate{"skerry_node_tokens_per_second", MetricKind::ga
 constexpr MetricFamily kNodeTokens{"skerry_node_credited_tokens_total", MetricKind::counter, "Tokens of the node in decided steps."};
 constexpr MetricFamily kBytes{"skerry_net_bytes_total", MetricKind::counter, "Application bytes of the data plane, as the node reports them; restarts with its process."};
 constexpr MetricFamily kData{"skerry_data_sequences", MetricKind::gauge, "Training sequences that are free, or leased to a node."};
+constexpr MetricFamily kShardBytes{"skerry_data_sent_bytes_total", MetricKind::counter, "Bytes of data shards that the coordinator has sent; nodes give each other the rest."};
+constexpr MetricFamily kShardCopies{"skerry_data_copies_sent_max", MetricKind::gauge, "Copies of one shard that the coordinator has sent, of the one that it sent most."};
 constexpr MetricFamily kDropped{"skerry_messages_dropped_total", MetricKind::counter, "Messages of another run, term or incarnation."};
 constexpr MetricFamily kTransactions{"skerry_store_transactions_total", MetricKind::counter, "Database transactions by result."};
 constexpr MetricFamily kTransactionSeconds{"skerry_store_transaction_seconds", MetricKind::histogram, "Time until a transaction was durable."};
@@ -87,13 +89,15 @@ void add_run(MetricsText& page, const std::vector<RunMetrics>& runs) {
     });
     each(kTransactionSeconds, [&](const auto& r, const auto& l) { page.sample(r.journal.seconds, l); });
     each(kStoreBytes, [&](const auto& r, const auto& l) { page.sample(r.store_bytes, l); });
+    each(kShardBytes, [&](const auto& r, const auto& l) { page.sample(r.shards.sent_bytes, l); });
+    each(kShardCopies, [&](const auto& r, const auto& l) { page.sample(r.shards.most_copies, l); });
     each(kBundles, [&](const auto& r, const auto& l) { page.sample(r.bundles, l); });
 }
 
 void add_nodes(MetricsText& page, const std::vector<RunMetrics>& runs, std::int64_t wall_unix_s) {
     each_run(page, runs, kNodes, [&](const auto& r, const auto& l) {
         std::map<std::string_view, std::uint64_t> count;
-        for (std::string_view word : {"joining", "current", "away", "leaving", "left", "revoked"}) count[word] = 0;
+        for (std::string_view word : {"joining", "current", "away", "leaving", "left", "revoked", "following"}) count[word] = 0;
         for (const NodeStatus& node : r.status.nodes) ++count[to_word(node.state)];
         for (const auto& [word, n] : count) page.sample(n, with(l, "state", std::string(word)));
     });

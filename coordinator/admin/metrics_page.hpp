@@ -2,6 +2,7 @@
 // The coordinator's /metrics page (docs/metrics.md). Pure.
 
 #include "coordinator/admin/status_json.hpp"
+#include "coordinator/shards/shard_desk.hpp"
 #include "coordinator/store/journal_counters.hpp"
 
 namespace skerry::coordinator {
@@ -12,6 +13,7 @@ struct RunMetrics {
     JournalCounters journal;
     std::uint64_t store_bytes = 0;
     std::uint64_t bundles = 0;
+    ShardFacts shards;
 };
 
 /// `wall_unix_s`: now.

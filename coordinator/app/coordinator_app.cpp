@@ -185,6 +185,12 @@ Task<Result<Bytes>> CoordinatorApp::read_shard(Digest shard, std::uint64_t offse
     co_return co_await run_on(files, std::move(work));
 }
 
+Task<Result<Bytes>> CoordinatorApp::block_hashes(Digest shard) {
+    auto work = [this, shard] { return shards_->block_hashes(shard); };
+    asio::any_io_executor files = files_.get_executor();
+    co_return co_await run_on(files, std::move(work));
+}
+
 Result<void> CoordinatorApp::check_admin(ByteSpan token_id, ByteSpan token_secret) {
     return admin_tokens_.check(token_id, token_secret, wall_unix_s());
 }
@@ -292,6 +298,11 @@ WatchdogFacts CoordinatorApp::watchdog(const std::string& name) const {
     return found == runs_.end() ? WatchdogFacts{} : found->second->watchdog();
 }
 
+ShardFacts CoordinatorApp::shards_of(const std::string& name) const {
+    auto found = runs_.find(name);
+    return found == runs_.end() ? ShardFacts{} : found->second->shard_desk().facts();
+}
+
 Task<Result<ShardPresence>> CoordinatorApp::on_files(std::function<Result<ShardPresence>()> work) {
     asio::any_io_executor files = files_.get_executor();
     co_return co_await run_on(files, std::move(work));
@@ -308,7 +319,7 @@ Task<std::string> CoordinatorApp::metrics_page() {
         const RunHost& run = *runs_.at(name);
         if (status == nullptr) continue;
         std::error_code ec;
-        RunMetrics one{std::move(*status), run.counters(), 0, run.watchdog().bundles};
+        RunMetrics one{std::move(*status), run.counters(), 0, run.watchdog().bundles, run.shard_desk().facts()};
         for (const char* file : {"run.db", "run.db-wal"}) {
             auto bytes = std::filesystem::file_size(run.folder() / file, ec);
             if (!ec) one.store_bytes += bytes;

@@ -35,6 +35,7 @@ class CoordinatorApp final : private Backend, private Runs {
     RunHost* find_run(const std::string& name) override;
     RunHost* find_run(const RunId& id) override;
     Task<Result<Bytes>> read_shard(Digest shard, std::uint64_t offset, std::uint32_t bytes) override;
+    Task<Result<Bytes>> block_hashes(Digest shard) override;
     Result<void> check_admin(ByteSpan token_id, ByteSpan token_secret) override;
     Task<AdminReply> handle_admin(AdminRequest request) override;
     std::int64_t wall_unix_s() const override;
@@ -45,6 +46,7 @@ class CoordinatorApp final : private Backend, private Runs {
     std::optional<std::pair<Step, double>> first_evaluation(const std::string& name) const override;
     CoordinatorInfo info() const override;
     WatchdogFacts watchdog(const std::string& name) const override;
+    ShardFacts shards_of(const std::string& name) const override;
     Task<Result<ShardPresence>> on_files(std::function<Result<ShardPresence>()> work) override;
 
     Result<void> prepare();

@@ -17,6 +17,8 @@ Refusal refusal_of(Errc code, std::string reason, std::string fix) {
     return {code, std::move(reason), std::move(fix), 0};
 }
 
+NodeState state_of(const Hello& hello) { return hello.follow ? NodeState::following : NodeState::joining; }
+
 std::string to_text(const VersionRange& v) {
     return std::to_string(v.min >> 16) + "." + std::to_string(v.min & 0xFFFF) + " to " +
            std::to_string(v.max >> 16) + "." + std::to_string(v.max & 0xFFFF);
@@ -38,6 +40,7 @@ void Admission::hello(const HelloReceived& event) {
 
     if (Node* node = c_.find(event.node)) {
         if (auto refusal = check_known(*node, event)) return refuse(event, *refusal);
+        if (auto refusal = check_role(node, event.hello)) return refuse(event, *refusal);
         if (auto refusal = check_history(event)) return refuse(event, *refusal);
         const Hello& hello = event.hello;
         const bool same_boot = !hello.boot.is_zero() && hello.boot == node->row.boot;
@@ -48,6 +51,7 @@ void Admission::hello(const HelloReceived& event) {
     }
     auto token = check_token(event.hello, event.wall_unix_s);
     if (auto* refusal = std::get_if<Refusal>(&token)) return refuse(event, *refusal);
+    if (auto refusal = check_role(nullptr, event.hello)) return refuse(event, *refusal);
     if (auto refusal = check_history(event)) return refuse(event, *refusal);
     admit(event, *std::get<TokenRow*>(token));
 }
@@ -110,6 +114,32 @@ std::optional<Refusal> Admission::check_known(const Node& node, const HelloRecei
                       "join again with a token");
 }
 
+/// Who came to train owes the run what it holds, so it follows only once nobody counts on it. And a roster that names
+/// followers cannot be read by nodes of before 1.2: one kind keeps the other out.
+std::optional<Refusal> Admission::check_role(const Node* node, const Hello& hello) const {
+    const bool knows = hello.versions.max >= kVersionOfFollowers;
+    if (!knows && hello.follow)
+        return refusal_of(Errc::version_mismatch, "to follow a run needs protocol 1.2", "install a newer skerry-node");
+    auto listed = [](const Node& n) { return n.current() || n.row.state == NodeState::joining; };
+    // A voter of the open step may hold what nobody else does.
+    if (hello.follow && node && (listed(*node) || c_.step_members.contains(node->row.node)))
+        return refusal_of(Errc::bad_state, "this node is one that trains, and the run counts on it",
+                          "skerry leave, or follow from another folder; if it is gone, this ends by itself");
+    for (const auto& [id, other] : c_.nodes) {
+        if (!knows && other.following())
+            return refusal_of(Errc::version_mismatch,
+                              "node " + c_.label(id) + " follows the run, which needs protocol 1.2; the node speaks " + to_text(hello.versions),
+                              "install a newer skerry-node, or revoke the follower");
+        if (!hello.follow || !listed(other) || other.version >= kVersionOfFollowers) continue;
+        if (other.version == 0)
+            return refusal_of(Errc::bad_state, "node " + c_.label(id) + " has not been here since the coordinator started, and may be too old for followers",
+                              "it tries again by itself");
+        return refusal_of(Errc::version_mismatch, "node " + c_.label(id) + " is too old for followers: that needs protocol 1.2",
+                          "install a newer skerry-node there");
+    }
+    return {};
+}
+
 std::optional<Refusal> Admission::check_history(const HelloReceived& event) {
     const Hello& hello = event.hello;
     if (c_.config.restored) {
@@ -157,7 +187,7 @@ void Admission::admit(const HelloReceived& event, TokenRow& token) {
     node.row.incarnation = std::min(event.hello.incarnation_on_disk, kMaxClaimed).next();
     node.row.boot = event.hello.boot;
     node.row.ticket = event.fresh_ticket;
-    c_.set_state(node, NodeState::joining, "");
+    c_.set_state(node, state_of(event.hello), "");
     attach(node, event);
     welcome(node, event, false);
 }
@@ -173,8 +203,9 @@ void Admission::fresh_process(Node& node, const HelloReceived& event) {
     node.checked_vote.reset();
     node.leaving = false;
     if (node.session) end_session(*node.session, Replaced{});
-    const bool was_joining = node.row.state == NodeState::joining;
-    if (!was_joining && !node.current()) c_.set_state(node, NodeState::joining, "");
+    const bool trains = node.row.state == NodeState::joining || node.current();
+    const bool as_before = event.hello.follow ? node.following() : trains;
+    if (!as_before) c_.set_state(node, state_of(event.hello), "");
     c_.requests.erase(event.node);
     c_.ops.push_back(op::DropRequests{event.node});
     c_.roster_changed = true;
@@ -196,7 +227,7 @@ void Admission::resume(Node& node, const HelloReceived& event) {
     if (node.row.state == NodeState::away || node.row.state == NodeState::left ||
         node.row.state == NodeState::leaving) {
         node.leaving = false;
-        c_.set_state(node, NodeState::joining, "");
+        c_.set_state(node, state_of(hello), "");
     }
     // A process that has not seen its first Welcome gets the same answer again.
     const bool disk_is_behind = hello.incarnation_in_memory.value == 0 &&

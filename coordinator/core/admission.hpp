@@ -25,6 +25,7 @@ class Admission {
     /// For a node we do not know. The token it may use, or why not.
     std::variant<TokenRow*, Refusal> check_token(const Hello& hello, std::int64_t wall_unix_s);
     std::optional<Refusal> check_known(const Node& node, const HelloReceived& event) const;
+    std::optional<Refusal> check_role(const Node* node, const Hello& hello) const;
     std::optional<Refusal> check_history(const HelloReceived& event);
     void admit(const HelloReceived& event, TokenRow& token);
     void fresh_process(Node& node, const HelloReceived& event);

@@ -51,7 +51,7 @@ std::string StepMachine::kept_text() const {
     std::vector<Step> bases;
     std::map<Step, std::uint32_t> snapshots;
     for (const auto& [id, node] : c_.nodes) {
-        if (!node.report || c_.silent(node)) continue;
+        if (!node.report || c_.silent(node) || node.following()) continue;
         bases.push_back(base_of(*node.report));
         for (Step s : node.report->snapshots) ++snapshots[s];
     }

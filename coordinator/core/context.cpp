@@ -206,7 +206,8 @@ void Context::restore_roster() {
         const NodeRow& row = node.row;
         // Somebody may hold what it signed in this step when we are lost, and others then have to check that.
         const bool signed_here = row.state == NodeState::away && step_members.contains(id) && !row.key.is_zero();
-        if (row.state != NodeState::joining && row.state != NodeState::current && !signed_here) continue;
+        const bool listed = row.state == NodeState::joining || row.state == NodeState::current || node.following();
+        if (!listed && !signed_here) continue;
         body.nodes.push_back({id, row.key, row.state, row.curve, row.incarnation, row.addresses, row.reachable,
                               row.name, row.site});
     }

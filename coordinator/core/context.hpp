@@ -37,6 +37,7 @@ struct Node {
     std::optional<std::pair<PreparedState, bool>> checked_vote;  ///< signature checks are dear
 
     bool current() const { return row.state == NodeState::current; }
+    bool following() const { return row.state == NodeState::following; }
 };
 
 struct Session {

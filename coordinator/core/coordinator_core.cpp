@@ -84,6 +84,10 @@ Term CoordinatorCore::term() const { return parts_->c.term; }
 Step CoordinatorCore::head() const { return parts_->c.head; }
 Attempt CoordinatorCore::attempt() const { return parts_->c.open ? parts_->c.open->row.attempt : Attempt{}; }
 std::size_t CoordinatorCore::sessions() const { return parts_->c.sessions.size(); }
+std::optional<NodeState> CoordinatorCore::state_of(const NodeId& node) const {
+    const Node* known = parts_->c.find(node);
+    return known ? std::optional(known->row.state) : std::nullopt;
+}
 
 void CoordinatorCore::Parts::start() {
     SKERRY_ASSERT(!started);

@@ -2,6 +2,7 @@
 // The coordinator's decisions for one run: membership, leases, plans, commits.
 
 #include <memory>
+#include <optional>
 
 #include "coordinator/core/events.hpp"
 
@@ -49,6 +50,8 @@ class CoordinatorCore {
     Attempt attempt() const;
     /// Nodes with a session, for the shell's accounting.
     std::size_t sessions() const;
+    /// Of a node that is known here.
+    std::optional<NodeState> state_of(const NodeId& node) const;
 
   private:
     struct Parts;

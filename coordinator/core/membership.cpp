@@ -26,7 +26,8 @@ void Membership::report(Node& node, const Report& report) {
     node.heard = c_.now;
     node.known_head = report.head;
     if (moved) c_.touch(node);
-    note_digests(node, report);
+    if (node.following()) check_follower(node, report);
+    else note_digests(node, report);
     if (node.row.state == NodeState::joining && caught_up(node)) {
         if (node.row.reason == kDiverged) c_.note(false, "agrees_again", {{"peer", node.row.node.short_hex()}});
         node.reload.reset();
@@ -59,6 +60,31 @@ void Membership::note_digests(Node& node, const Report& report) {
         values[node.row.node] = d.value;
         c_.ops.push_back(op::PutDigest{{d.step, node.row.node, d.value}});
         compare_digests(d.step);
+    }
+}
+
+/// Its word about states counts for nothing: it can only be found wrong, and then it loads its own again. One that is
+/// wrong after that, too, is out.
+void Membership::check_follower(Node& node, const Report& report) {
+    if (node.reload && report.digests.empty()) node.reload->cleared = true;
+    if (node.reload && !node.reload->cleared) return;
+    for (const StateDigest& d : report.digests) {
+        const auto value = agreed(d.step);
+        if (!value || d.step > report.head) continue;
+        if (value->first == d.value) {
+            if (!node.reload || d.step < node.reload->from) continue;
+            node.reload.reset();
+            c_.touch(node);
+            continue;
+        }
+        c_.note(true, "follower_differs", {{"peer", node.row.node.short_hex()}, {"step", std::to_string(d.step.value)}});
+        if (node.reload) {
+            (void)revoke(node.row.node, "its state differed from the others' at step " + std::to_string(d.step.value) + ", twice");
+            return;
+        }
+        node.reload = Node::Reload{d.step, false};
+        c_.touch(node);
+        return;
     }
 }
 
@@ -179,7 +205,7 @@ void Membership::dial_back_done(const DialBackDone& event) {
 }
 
 void Membership::leaving(Node& node, const Leaving& message) {
-    if (node.row.state != NodeState::current && node.row.state != NodeState::joining) return;
+    if (!node.current() && !node.following() && node.row.state != NodeState::joining) return;
     if (!node.leaving) {
         node.leaving = true;
         node.leave_from = c_.head;
@@ -224,12 +250,14 @@ Millis Membership::away_after() const { return std::max(c_.config.away_after, 2 
 void Membership::settle() {
     for (auto& [id, node] : c_.nodes) {
         const bool here = node.row.state == NodeState::current || node.row.state == NodeState::joining;
-        if (!here) continue;
-        if (node.leaving && may_leave(node)) {
+        if (!here && !node.following()) continue;
+        if (node.leaving && (node.following() || may_leave(node))) {
             leave(node);
         } else if (c_.silent(node) && c_.now - node.heard >= away_after()) {
-            c_.set_state(node, NodeState::away, "silent");
-            c_.release_leases(id);
+            if (here) {  // whom nobody counts on stays what it is
+                c_.set_state(node, NodeState::away, "silent");
+                c_.release_leases(id);
+            }
             // A process that was only stopped finds out by this, and comes back with a Hello.
             if (node.session) {
                 c_.out.push_back(Close{*node.session});

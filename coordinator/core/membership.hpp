@@ -32,6 +32,7 @@ class Membership {
   private:
     bool caught_up(const Node& node) const;
     void note_digests(Node& node, const Report& report);
+    void check_follower(Node& node, const Report& report);
     bool all_reported(Step step) const;
     void compare_digests(Step step);
     void diverged(Node& node, Step step);

@@ -59,7 +59,7 @@ Orders OrdersDesk::make(Node& node, Session& session) const {
         session.roster_sent = c_.meta.epoch;
         session.roster_sent_at = c_.now;
     }
-    if (c_.open) {
+    if (c_.open && !node.following()) {
         o.plan = PlanRef{c_.open->row.digest, {}};
         if (session.plan_sent != c_.open->row.digest) o.plan->body = c_.open->row.body;
         session.plan_sent = c_.open->row.digest;
@@ -73,7 +73,7 @@ Orders OrdersDesk::make(Node& node, Session& session) const {
     o.requests = requests_for(node);
     const bool fetches = node.known_head < c_.head || node.row.state == NodeState::joining || !o.requests.empty();
     if (fetches) {
-        o.holders = holders(node.row.node);
+        o.holders = holders(node);
         o.digests = snapshot_digests(o.holders);
     }
     o.dial = dial_list(node);
@@ -101,13 +101,18 @@ std::vector<OrderRequest> OrdersDesk::requests_for(const Node& node) const {
     return out;
 }
 
-std::vector<Holder> OrdersDesk::holders(const NodeId& except) const {
+/// Followers give to followers, too: nobody who trains waits for one.
+std::vector<Holder> OrdersDesk::holders(const Node& asker) const {
     std::vector<Holder> out;
-    for (const auto& [id, node] : c_.nodes) {
-        if (id == except || !node.current() || !node.report || c_.silent(node)) continue;
-        out.push_back({id, node.report->oldest_entry, node.report->head, node.report->snapshots});
-        if (out.size() == kMaxHolders) break;
-    }
+    auto add = [&](NodeState state) {
+        for (const auto& [id, node] : c_.nodes) {
+            if (id == asker.row.node || node.row.state != state || !node.report || c_.silent(node)) continue;
+            if (out.size() == kMaxHolders) return;
+            out.push_back({id, node.report->oldest_entry, node.report->head, node.report->snapshots});
+        }
+    };
+    add(NodeState::current);
+    if (asker.following()) add(NodeState::following);
     return out;
 }
 
@@ -124,7 +129,7 @@ std::vector<NodeId> OrdersDesk::dial_list(const Node& node) const {
     std::vector<NodeId> out;
     if (node.row.reachable) return out;
     for (const auto& [id, other] : c_.nodes) {
-        const bool listed = other.row.state == NodeState::current || other.row.state == NodeState::joining;
+        const bool listed = other.current() || other.following() || other.row.state == NodeState::joining;
         if (id != node.row.node && listed && other.row.reachable) out.push_back(id);
     }
     return out;
@@ -147,6 +152,7 @@ std::string OrdersDesk::phase_of(const Node& node) const {
     const Report& r = *node.report;
     if (node.reload && !node.reload->cleared) return "reload state";
     if (node.row.state == NodeState::joining) return "catch up";
+    if (node.following()) return r.head < c_.head ? "catch up" : "follow";
     if (r.head < c_.head) return "apply";
     if (c_.open && c_.open->is_member(node.row.node)) {
         if (steps_.vote_of(node.row.node)) return "voted";

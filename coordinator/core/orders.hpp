@@ -22,7 +22,7 @@ class OrdersDesk {
     Orders make(Node& node, Session& session) const;
     std::vector<LeaseInfo> leases_of(const NodeId& node) const;
     std::vector<OrderRequest> requests_for(const Node& node) const;
-    std::vector<Holder> holders(const NodeId& except) const;
+    std::vector<Holder> holders(const Node& asker) const;
     std::vector<StateDigest> snapshot_digests(const std::vector<Holder>& holders) const;
     std::vector<NodeId> dial_list(const Node& node) const;
     std::vector<WaitingFor> waiting_for() const;

@@ -107,6 +107,9 @@ class RebuildDesk {
     bool has_heard(const Holder& holder) const;
     bool answered(const Holder& holder) const { return has_heard(holder) && holder.roster; }
     bool named_by_others(const NodeId& node) const;
+    /// It counts for nothing here, but what it holds is as good as anybody's.
+    bool follows(const NodeId& node) const;
+    std::map<NodeId, RosterEntry> followers() const;
     Holder* source(Step wanted);
     const Holder* newest() const;
     std::map<NodeId, RosterEntry> members() const;

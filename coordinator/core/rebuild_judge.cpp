@@ -17,6 +17,15 @@ bool names(const Roster& roster, const NodeId& node) {
     return std::any_of(roster.nodes.begin(), roster.nodes.end(), [&](const RosterEntry& entry) { return entry.node == node; });
 }
 
+RosterEntry entry_of(const NodeId& node, const PublicKey& key, const Hello& hello) {
+    RosterEntry entry;
+    entry.node = node;
+    entry.key = key;
+    entry.name = hello.node_name;
+    entry.site = hello.site;
+    return entry;
+}
+
 std::string label(const NodeId& node, const std::string& name) { return name + " (" + node.short_hex() + ")"; }
 
 }  // namespace
@@ -50,22 +59,36 @@ const RebuildDesk::Holder* RebuildDesk::newest() const {
     return best;
 }
 
-/// The nodes of the newest roster, and those that the operator named and that hold the run. Whoever only an older roster
+bool RebuildDesk::follows(const NodeId& node) const {
+    if (const Holder* holder = newest())
+        for (const RosterEntry& entry : holder->roster->nodes)
+            if (entry.node == node) return entry.state == NodeState::following;
+    auto at = holders_.find(node);
+    return at != holders_.end() && at->second.hello.follow;
+}
+
+/// Those that count: the nodes of the newest roster, and those that the operator named and that hold the run. Whoever only an older roster
 /// names has left since, was away, or was revoked.
 std::map<NodeId, RosterEntry> RebuildDesk::members() const {
     std::map<NodeId, RosterEntry> out;
     if (const Holder* holder = newest())
         for (const RosterEntry& entry : holder->roster->nodes)
-            if (node_id_of(entry.key) == entry.node) out.emplace(entry.node, entry);
+            if (node_id_of(entry.key) == entry.node && entry.state != NodeState::following) out.emplace(entry.node, entry);
     if (!confirmed_) return out;
+    for (const auto& [id, holder] : holders_)
+        if (answered(holder) && !follows(id)) out.emplace(id, entry_of(id, holder.key, holder.hello));
+    return out;
+}
+
+std::map<NodeId, RosterEntry> RebuildDesk::followers() const {
+    std::map<NodeId, RosterEntry> out;
+    if (const Holder* holder = newest())
+        for (const RosterEntry& entry : holder->roster->nodes)
+            if (node_id_of(entry.key) == entry.node && entry.state == NodeState::following) out.emplace(entry.node, entry);
     for (const auto& [id, holder] : holders_) {
-        if (!answered(holder)) continue;
-        RosterEntry entry;
-        entry.node = id;
-        entry.key = holder.key;
-        entry.name = holder.hello.node_name;
-        entry.site = holder.hello.site;
-        out.emplace(id, std::move(entry));
+        if (!answered(holder) || !follows(id)) continue;
+        auto [at, fresh] = out.emplace(id, entry_of(id, holder.key, holder.hello));
+        if (fresh) at->second.state = NodeState::following;
     }
     return out;
 }
@@ -74,7 +97,7 @@ std::map<NodeId, RosterEntry> RebuildDesk::members() const {
 std::set<NodeId> RebuildDesk::named_unknown(const std::map<NodeId, RosterEntry>& known) const {
     std::set<NodeId> out;
     for (const NodeId& id : named_)
-        if (!known.contains(id)) out.insert(id);
+        if (!known.contains(id) && !follows(id)) out.insert(id);
     return out;
 }
 
@@ -99,7 +122,7 @@ std::string RebuildDesk::find_fork() const {
 std::string RebuildDesk::find_unproven() const {
     std::vector<Step> known;
     for (const auto& [id, holder] : holders_)
-        if (answered(holder) && !holder.wrong) known.push_back(holder.facts->known);
+        if (answered(holder) && !holder.wrong && !follows(id)) known.push_back(holder.facts->known);
     if (known.empty()) return {};
     std::sort(known.rbegin(), known.rend());
     const Step agreed = known[std::min(copies(), known.size()) - 1];
@@ -133,11 +156,11 @@ RebuildStatus RebuildDesk::status() const {
     for (const NodeId& id : named_) {
         auto holder = holders_.find(id);
         if (holder == holders_.end() || !has_heard(holder->second)) ++s.unheard;
-        if (holder == holders_.end() && !all.contains(id)) s.nodes.push_back({id, {}, true});
+        if (holder == holders_.end() && !all.contains(id) && !follows(id)) s.nodes.push_back({id, {}, true});
     }
     for (const auto& [id, holder] : holders_) {
         const bool here = answered(holder);
-        s.nodes.push_back({id, holder.hello.node_name, all.contains(id) || confirmed_, here, here ? holder.facts->known : Step{},
+        s.nodes.push_back({id, holder.hello.node_name, all.contains(id) || (confirmed_ && !follows(id)), here, here ? holder.facts->known : Step{},
                            here && !holder.facts->prepared.empty(), has_heard(holder) && !holder.roster});
         if (all.contains(id) && here) ++s.answered;
         if (holder.asked) s.asking = true;
@@ -167,6 +190,11 @@ Result<Rebuilt> RebuildDesk::finish(bool accept_loss, bool paused) const {
         rows.add_node(entry, holder ? &holder->hello : nullptr, holder ? &*holder->facts : nullptr);
         if (holder) ++here;
         else missing += (missing.empty() ? "" : ", ") + label(id, entry.name);
+    }
+    for (const auto& [id, entry] : followers()) {
+        auto at = holders_.find(id);
+        const bool heard = at != holders_.end() && answered(at->second);
+        rows.add_node(entry, heard ? &at->second.hello : nullptr, heard ? &*at->second.facts : nullptr);
     }
     const auto unknown = named_unknown(roster);
     for (const NodeId& id : unknown) missing += (missing.empty() ? "" : ", ") + id.short_hex();

@@ -26,6 +26,7 @@ void RebuildRows::add_node(const RosterEntry& entry, const Hello* hello, const R
     row.addresses = entry.addresses;
     row.incarnation = entry.incarnation;
     row.state = facts ? NodeState::joining : NodeState::away;
+    if (entry.state == NodeState::following) row.state = NodeState::following;
     if (hello && facts) {
         // A process without an incarnation is a new one: it gets the next at its next Hello.
         if (hello->incarnation_in_memory.value > 0) row.boot = hello->boot;
@@ -34,6 +35,8 @@ void RebuildRows::add_node(const RosterEntry& entry, const Hello* hello, const R
         row.incarnation = std::max(row.incarnation, facts->incarnation);
         meta_.epoch = std::max(meta_.epoch, hello->seen_epoch);
         highest_lease_ = std::max(highest_lease_, facts->highest_lease.value);
+    }
+    if (facts && entry.state != NodeState::following) {  // whose word counts
         for (const HeldPlan& held : facts->prepared) take_prepared(held);
         for (const StateDigest& d : facts->snapshots) digests_.push_back({d.step, entry.node, d.value});
     }

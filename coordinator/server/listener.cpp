@@ -13,6 +13,7 @@ constexpr auto kSendPatience = std::chrono::seconds(20);
 constexpr auto kShardIdlePatience = std::chrono::seconds(120);
 constexpr auto kFinishPatience = std::chrono::seconds(2);
 constexpr std::size_t kTicketBytes = 32;
+constexpr std::uint32_t kAskAgainMs = 2000;
 
 Mono mono_now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
 
@@ -165,22 +166,40 @@ Task<> Listener::serve_shards(ControlStream& stream, ControlMessage first) {
             co_await refuse(stream, std::move(why));
             co_return;
         }
-        auto block = co_await backend_.read_shard(get->shard, get->offset, get->bytes);
-        if (!block) {
-            Error why = block.error();
+        ShardGet wanted = std::move(*get);
+        auto answer = co_await answer_shard(*run, node, std::move(wanted));
+        if (!answer) {
+            Error why = answer.error();
             co_await refuse(stream, std::move(why));
             co_return;
         }
         ControlMessage out;
         out.run = message.run;
         out.seq = message.seq;
-        out.body = ShardBlock{get->shard, get->offset, std::move(*block)};
+        out.body = std::move(*answer);
         auto sent = co_await within(kSendPatience, stream.send(std::move(out)));
         if (!sent) co_return;
         auto next = co_await within(kShardIdlePatience, stream.receive());
         if (!next) co_return;
         message = std::move(*next);
     }
+}
+
+/// A block, or who else may have it.
+Task<Result<ControlBody>> Listener::answer_shard(RunHost& run, NodeId node, ShardGet get) {
+    if (get.ask) {
+        auto who = run.shard_desk().ask(get.shard, node, get.failed, mono_now());
+        if (!who.serve) {
+            auto hashes = co_await backend_.block_hashes(get.shard);
+            if (hashes) co_return ControlBody(ShardSources{get.shard, std::move(who.sources), std::move(*hashes), kAskAgainMs});
+            log_warn("shard_not_whole", {{"shard", get.shard.short_hex()}, {"detail", hashes.error().detail}});
+        }
+    }
+    auto block = co_await backend_.read_shard(get.shard, get.offset, get.bytes);
+    if (!block) co_return fail(block.error());
+    // Who does not ask is too old to give it to others.
+    run.shard_desk().sent(get.shard, get.ask ? node : NodeId{}, block->size(), get.offset + block->size(), mono_now());
+    co_return ControlBody(ShardBlock{get.shard, get.offset, std::move(*block)});
 }
 
 Task<> Listener::serve_administrator(ControlStream& stream, ControlMessage first) {

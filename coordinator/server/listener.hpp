@@ -21,6 +21,8 @@ class Backend {
     virtual RunHost* find_run(const RunId& id) = 0;
     /// One block of a data shard, read on the thread for files.
     virtual Task<Result<Bytes>> read_shard(Digest shard, std::uint64_t offset, std::uint32_t bytes) = 0;
+    /// ShardStore::block_hashes, on the thread for files.
+    virtual Task<Result<Bytes>> block_hashes(Digest shard) = 0;
     virtual Result<void> check_admin(ByteSpan token_id, ByteSpan token_secret) = 0;
     virtual Task<AdminReply> handle_admin(AdminRequest request) = 0;
     virtual std::int64_t wall_unix_s() const = 0;
@@ -52,6 +54,7 @@ class Listener {
     Task<Result<ControlMessage>> open_stream(asio::ip::tcp::socket socket, std::unique_ptr<ControlStream>& out);
     Task<> serve_node(ControlStream& stream, ControlMessage first, std::string address);
     Task<> serve_shards(ControlStream& stream, ControlMessage first);
+    Task<Result<ControlBody>> answer_shard(RunHost& run, NodeId node, ShardGet get);
     Task<> serve_administrator(ControlStream& stream, ControlMessage first);
 
     asio::any_io_executor io_;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "coordinator/server/dial_back.hpp"
+#include "coordinator/server/run_shards.hpp"
 #include "protocol/base/failpoint.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/config/files.hpp"
@@ -140,6 +141,7 @@ RunHost::RunHost(asio::any_io_executor io, StoreThread& store, fs::path folder, 
       folder_(std::move(folder)),
       journal_(std::move(journal)),
       row_(image.run),
+      shard_desk_(shards_of(image.run)),
       core_(std::move(image), config, make_signing(service)),
       outbox_(io, *this),
       clock_(io),
@@ -203,11 +205,15 @@ void RunHost::hello(SessionLink& link, HelloReceived event) {
 
 void RunHost::message(SessionId session, ControlMessage message) {
     notice_evaluation(message);
-    if (const auto* report = std::get_if<Report>(&message.body)) last_messages_[peers_[session]].report = *report;
+    if (const auto* report = std::get_if<Report>(&message.body)) {
+        last_messages_[peers_[session]].report = *report;
+        if (is_member(peers_[session])) shard_desk_.report(peers_[session], report->shards);
+    }
     feed(MessageReceived{session, std::move(message)});
 }
 
 void RunHost::closed(SessionId session) {
+    if (auto peer = peers_.find(session); peer != peers_.end()) shard_desk_.gone(peer->second);
     peers_.erase(session);
     if (links_.erase(session) != 0) feed(SessionClosed{session});
 }
@@ -282,10 +288,8 @@ void RunHost::disk_full(bool full) {
 }
 
 bool RunHost::is_member(const NodeId& node) const {
-    for (const NodeStatus& one : core_.status(mono_now()).nodes) {
-        if (one.node == node) return one.state == NodeState::joining || one.state == NodeState::current || one.state == NodeState::leaving;
-    }
-    return false;
+    const auto state = core_.state_of(node);
+    return state == NodeState::joining || state == NodeState::current || state == NodeState::leaving || state == NodeState::following;
 }
 
 // --------------------------------------------------------------------------------------------- actions

@@ -13,6 +13,7 @@
 #include "coordinator/server/outbox.hpp"
 #include "coordinator/server/run_watch.hpp"
 #include "coordinator/server/store_thread.hpp"
+#include "coordinator/shards/shard_desk.hpp"
 #include "coordinator/store/journal_counters.hpp"
 #include "coordinator/store/sqlite_journal.hpp"
 #include "protocol/base/log.hpp"
@@ -73,6 +74,9 @@ class RunHost final : private ActionSink {
     const RunRow& row() const { return row_; }
     /// Whether the node is joining or current: it may fetch data shards.
     bool is_member(const NodeId& node) const;
+    /// Who gets its data shards from here, who from others.
+    ShardDesk& shard_desk() { return shard_desk_; }
+    const ShardDesk& shard_desk() const { return shard_desk_; }
     std::size_t sessions() const { return core_.sessions(); }
     const std::optional<FirstEvaluation>& first_evaluation() const { return first_evaluation_; }
 
@@ -119,6 +123,7 @@ class RunHost final : private ActionSink {
     std::filesystem::path folder_;
     std::unique_ptr<SqliteJournal> journal_;  ///< used and destroyed on the store thread
     RunRow row_;
+    ShardDesk shard_desk_;
     CoordinatorCore core_;
     Outbox outbox_;
     asio::steady_timer clock_;

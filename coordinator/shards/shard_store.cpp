@@ -129,4 +129,31 @@ Result<Bytes> ShardStore::read(const Digest& shard, std::uint64_t offset, std::u
     return out;
 }
 
+
+Result<Bytes> ShardStore::block_hashes(const Digest& shard) const {
+    struct stat st {};
+    if (::stat(path_of(shard).c_str(), &st) != 0) return fail(Errc::not_found, "no shard " + shard.short_hex() + "... here");
+    const auto size = static_cast<std::uint64_t>(st.st_size);
+    const std::uint64_t bytes = (size + kMaxShardBlockBytes - 1) / kMaxShardBlockBytes * Digest::size();
+    if (bytes > kMaxShardBlockHashes) return Bytes{};
+    auto kept = read_small_file(blocks_of(shard), kMaxShardBlockHashes);
+    if (kept && kept->size() == bytes) return Bytes(kept->begin(), kept->end());
+    Descriptor fd(::open(path_of(shard).c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) return fail(file_error("cannot read", path_of(shard), errno));
+    Sha256 whole;
+    Bytes out;
+    Bytes block(kMaxShardBlockBytes);
+    for (std::uint64_t at = 0; at < size; at += block.size()) {
+        ssize_t n = read_fully(fd.get(), block, at);
+        if (n <= 0) return fail(file_error("cannot read", path_of(shard), errno));
+        const ByteSpan read(block.data(), static_cast<std::size_t>(n));
+        whole.update(read);
+        const Digest hash = sha256(read);
+        out.insert(out.end(), hash.bytes.begin(), hash.bytes.end());
+    }
+    if (whole.finish() != shard) return fail(Errc::digest_mismatch, path_of(shard).string() + " is not what was pushed", "skerry data push DIR");
+    (void)write_small_file(blocks_of(shard), std::string(out.begin(), out.end()), 0600);  // else it is read again next time
+    return out;
+}
+
 }  // namespace skerry::coordinator

@@ -27,9 +27,14 @@ class ShardStore {
     /// At most `bytes` from `offset`; fewer at the end. Errors: not_found, too_large, io_error.
     Result<Bytes> read(const Digest& shard, std::uint64_t offset, std::uint32_t bytes) const;
 
+    /// SHA-256 of each block of kMaxShardBlockBytes, one after the other; empty for a shard beyond kMaxShardBlockHashes.
+    /// Made once, by reading all of it, and kept beside it. Errors: not_found, digest_mismatch (the file has rotted), io_error.
+    Result<Bytes> block_hashes(const Digest& shard) const;
+
     std::filesystem::path path_of(const Digest& shard) const { return folder_ / (shard.hex() + ".bin"); }
 
   private:
+    std::filesystem::path blocks_of(const Digest& shard) const { return folder_ / (shard.hex() + ".blocks"); }
     std::filesystem::path part_of(const Digest& shard) const { return folder_ / (shard.hex() + ".part"); }
     Result<void> finish(const Digest& shard) const;
 

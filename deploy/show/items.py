@@ -245,6 +245,16 @@ def folders():
     return said(there + tuned, "equal")
 
 
+def followers():
+    _, values = python_tests("process", ["test_follow.Follower"])
+    return said(values, "equal digests at every step compared, through kills; nothing waited for it")
+
+
+def shards_between_nodes():
+    _, values = python_tests("process", ["test_shards.Shards"])
+    return said(values, "each at most twice")
+
+
 ITEMS = [
     Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
     Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
@@ -281,4 +291,6 @@ ITEMS = [
     Item(29, "generate and eval", "tokens and losses equal transformers' on the exported folder; faster with keys and values kept", asked_models),
     Item(30, "folders of transformers, in and out",
          "logits of five Llama and Qwen2 folders to 1e-4; fine-tuned by two nodes the export loads there, loss within 1 % of Python's", folders),
+    Item(34, "followers", "digest equal to the trainers' at every step, newest folder always whole, the run unchanged by their death", followers),
+    Item(35, "data shards between nodes", "the coordinator sends each at most twice: 6 nodes, a holder killed, a holder that hangs", shards_between_nodes),
 ]

@@ -62,6 +62,12 @@ std::vector<EvalSpan> DataFiles::heldout_spans(std::uint32_t sequences) const {
     return spans;
 }
 
+std::vector<ShardInfo> DataFiles::files() const {
+    std::vector<ShardInfo> out;
+    for (const Shard& shard : shards_) out.push_back(shard.info);
+    return out;
+}
+
 Task<Result<std::filesystem::path>> DataFiles::local_path(std::uint32_t file) {
     if (file >= shards_.size()) co_return fail(Errc::no_data, "no shard " + std::to_string(file));
     co_return co_await fetch_(shards_[file].info);

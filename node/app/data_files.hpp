@@ -27,6 +27,8 @@ class DataFiles {
     const TrainConfig& train() const { return train_; }
     /// What the run's exports contain as it is.
     const std::vector<FolderFile>& folder_files() const { return folder_files_; }
+    /// All files, in the order of the data manifest.
+    std::vector<ShardInfo> files() const;
 
     /// Where a leased position is read: the keyed permutation of the run, then the shard that holds it.
     SequenceRef sequence_at(std::uint64_t position);

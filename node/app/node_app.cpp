@@ -29,6 +29,8 @@ constexpr std::chrono::seconds kWatchEvery{1};
 constexpr std::size_t kMaxConfig = 256 * 1024;
 constexpr auto kFolderFileRetry = std::chrono::seconds(30);
 constexpr auto kOrderlyEnd = std::chrono::seconds(20);
+/// A follower asks each node for a piece or two at a time: nobody waits for it.
+constexpr std::uint64_t kFollowerWindow = 1U << 20;
 
 Mono now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
 
@@ -67,6 +69,7 @@ Error NodeApp::run() {
     children_.spawn(socket_->run());
     children_.spawn(metrics_->run());
     children_.spawn(watch_progress());
+    if (mirror_) children_.spawn(mirror_->run());
     io_.run();
     return ended_.value_or(Error{Errc::internal, "the node stopped without a reason", ""});
 }
@@ -111,6 +114,7 @@ Result<void> NodeApp::open_data_plane() {
     Engine::Parts parts{io_.get_executor(), disk_.get_executor(), codec_.get_executor(), &zmq_, zap_.get(), curve_,
                         links, options_.key, [this](Event e) { feed(std::move(e)); }};
     engine_ = std::make_unique<Engine>(std::move(parts));
+    shard_exchange_ = std::make_unique<ShardExchange>(io_.get_executor(), codec_.get_executor(), *engine_);
     auto port = engine_->bind();
     if (!port) return fail(port.error());
     data_port_ = *port;
@@ -128,12 +132,19 @@ Result<void> NodeApp::open_store() {
     core_config_.progress_every = options_.settings.save_every;
     core_config_.scrub_every = options_.settings.scrub_every;
     core_config_.trainer_silence = options_.settings.trainer_silence;
+    core_config_.follow = options_.settings.follow;
+    core_config_.train = !options_.settings.follow;
+    if (core_config_.follow) core_config_.window_bytes = kFollowerWindow;
     core_config_.data_manifest = data_manifest;
     core_.emplace(core_config_, std::move(opened->image), now());
     return store_ ? adopt(store_, std::move(data_manifest)) : Result<void>{};
 }
 
 void NodeApp::make_hosts() {
+    const NodeSettings& settings = options_.settings;
+    if (settings.follow)
+        mirror_ = std::make_unique<ModelMirror>(io_.get_executor(), disk_.get_executor(),
+                                                settings.model_folder.empty() ? options_.folder.model() : settings.model_folder, settings.model_every);
     auto report = [this](Event e) { feed(std::move(e)); };
     trainer_ = std::make_unique<TrainerHost>(TrainerHost::Parts{io_.get_executor(), disk_.get_executor(),
                                                                 codec_.get_executor(), report,
@@ -154,8 +165,10 @@ Result<void> NodeApp::adopt(std::shared_ptr<RunStore> store, Bytes data_manifest
     auto data = DataFiles::open(store_->manifest(), data_manifest, fetch);
     if (!data) return fail(data.error());
     data_.emplace(std::move(*data));
+    share_shards();
     children_.spawn(fetch_folder_files(data_->folder_files()));
     trainer_->set_run(store_, &*data_);
+    if (mirror_) mirror_->set_store(store_, data_->folder_files(), options_.folder.shards());
     engine_->set_store(store_);
     return {};
 }
@@ -265,6 +278,7 @@ void NodeApp::note(const Event& event) {
     if (auto* traffic = std::get_if<Traffic>(&event)) book_.note_traffic(traffic->sent_bytes, traffic->received_bytes);
     auto* done = std::get_if<Done>(&event);
     if (done == nullptr) return;
+    if (changes_under_way_.erase(done->op) > 0 && mirror_) mirror_->moved();
     if (auto at = digests_under_way_.find(done->op); at != digests_under_way_.end()) {
         if (auto* state = std::get_if<StateAnswer>(&done->answer); state && state->digest && !done->error)
             book_.note_digest(at->second, *state->digest);
@@ -278,9 +292,12 @@ void NodeApp::note(const Event& event) {
 }
 
 void NodeApp::carry_out(Action& action) {
+    if (auto* apply = std::get_if<Apply>(&action)) changes_under_way_.insert(apply->op);
     if (auto* load = std::get_if<LoadState>(&action)) digests_under_way_[load->op] = load->step;
     if (auto* adopt = std::get_if<AdoptSnapshot>(&action)) digests_under_way_[adopt->op] = adopt->step;
     if (auto* digest = std::get_if<ComputeDigest>(&action)) digests_under_way_[digest->op] = digest->step;
+    if (auto* adopt = std::get_if<AdoptSnapshot>(&action)) changes_under_way_.insert(adopt->op);
+    if (auto* load = std::get_if<LoadState>(&action)) changes_under_way_.insert(load->op);
     if (auto* evaluate = std::get_if<Evaluate>(&action)) evaluations_under_way_[evaluate->op] = evaluate->step;
     std::visit(
         [this](auto& one) {
@@ -295,12 +312,14 @@ void NodeApp::carry_out(Action& action) {
 void NodeApp::perform(const Send& action) {
     ControlMessage message = action.message;
     if (auto* hello = std::get_if<Hello>(&message.body)) complete(*hello);
-    auto* report = std::get_if<Report>(&action.message.body);
+    auto* report = std::get_if<Report>(&message.body);
+    if (report != nullptr && shard_fetch_) report->shards = shard_fetch_->bitmap();
+    if (report != nullptr) last_report_ = *report;
+    const Report* said = std::get_if<Report>(&action.message.body);
     session_->send(std::move(message));
-    if (report == nullptr) return;
-    last_report_ = *report;
-    if (report->ready && !report->ready->segments.empty()) children_.spawn(pass("node.after_ready"));
-    if (report->prepared) children_.spawn(pass("node.after_prepared"));
+    if (said == nullptr) return;
+    if (said->ready && !said->ready->segments.empty()) children_.spawn(pass("node.after_ready"));
+    if (said->prepared) children_.spawn(pass("node.after_prepared"));
 }
 
 // The failpoint lies behind the sending: let the bytes leave first.
@@ -462,46 +481,6 @@ void NodeApp::command(UserCommand command) {
 std::string NodeApp::status_json() {
     NodeView view = core_->view();
     return book_.to_json(view, status_facts());
-}
-
-StatusFacts NodeApp::status_facts() const {
-    StatusFacts facts;
-    const Token& token = options_.settings.token;
-    facts.run_name = token.run;
-    facts.node_name = options_.settings.name;
-    facts.site = options_.settings.site;
-    facts.self = options_.key.id();
-    facts.coordinator = to_text(Address{token.host, token.port});
-    facts.connected = session_->is_open();
-    facts.trainer_pid = trainer_->pid();
-    facts.trainer_restarts = trainer_->restarts();
-    facts.data_port = data_port_;
-    facts.metrics_port = metrics_ ? metrics_->port() : std::uint16_t{0};
-    facts.sessions = sessions_;
-    facts.watchdog = watchdog_;
-    facts.paused = paused_;
-    facts.disk_full = disk_full_;
-    facts.error = facts.connected ? std::nullopt : lost_;
-    facts.refused_zap = zap_->refused();
-    facts.refused_roster = engine_->links().counters().dropped_unknown + engine_->links().counters().connections_cut;
-    facts.refused_too_large = engine_->links().counters().dropped_malformed + engine_->counters().dropped_malformed;
-    facts.refetched_entries = engine_->counters().chunks_bad;
-    facts.refetched_shards = shard_fetch_ ? shard_fetch_->corrupted() : 0;
-    if (store_) {
-        facts.run = store_->manifest().run;
-        facts.target_tokens = store_->manifest().target_tokens;
-        facts.disk_bytes = store_->disk_bytes();
-        for (const SnapshotInfo& snapshot : store_->snapshots()) facts.snapshots.push_back(snapshot.step);
-        facts.oldest_entry = store_->oldest_entry().value_or(Step{});
-    }
-    for (const RosterEntry& entry : roster_.nodes) {
-        if (entry.node == facts.self) facts.member_state = leaving_ ? NodeState::leaving : entry.state;
-        PeerTraffic traffic = engine_->links().traffic(entry.node);
-        std::string address = entry.addresses.empty() ? "" : to_text(entry.addresses.front());
-        facts.peers.push_back({entry.name, entry.node, entry.state, address, engine_->links().is_up(entry.node),
-                               traffic.sent_bytes, traffic.received_bytes});
-    }
-    return facts;
 }
 
 }  // namespace skerry::node

@@ -9,9 +9,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "node/app/agent_commands.hpp"
 #include "node/app/data_files.hpp"
+#include "node/app/model_mirror.hpp"
 #include "node/app/node_config.hpp"
 #include "node/app/node_watch.hpp"
 #include "node/app/store_actions.hpp"
@@ -19,6 +21,7 @@
 #include "node/control/coordinator_session.hpp"
 #include "node/core/node_core.hpp"
 #include "node/exchange/engine.hpp"
+#include "node/exchange/shard_exchange.hpp"
 #include "node/metrics/node_status.hpp"
 #include "node/transport/zap_handler.hpp"
 #include "protocol/admin/admin_server.hpp"
@@ -51,6 +54,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     Result<void> open_data_plane();
     Task<> fetch_folder_files(std::vector<FolderFile> files);
     Result<void> adopt(std::shared_ptr<RunStore> store, Bytes data_manifest);
+    void share_shards();
     ChildOptions trainer_options() const;
 
     Task<> end_in_order();
@@ -101,9 +105,11 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     std::unique_ptr<ZapHandler> zap_;
     std::shared_ptr<RunStore> store_;
     std::optional<DataFiles> data_;
+    std::unique_ptr<ShardExchange> shard_exchange_;
     std::unique_ptr<ShardFetch> shard_fetch_;
     std::unique_ptr<StoreActions> store_actions_;
     std::unique_ptr<TrainerHost> trainer_;
+    std::unique_ptr<ModelMirror> mirror_;  ///< of a follower
     std::unique_ptr<Engine> engine_;
     std::unique_ptr<CoordinatorSession> session_;
     std::unique_ptr<AdminServer> socket_;
@@ -130,6 +136,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     std::optional<Error> lost_;   ///< why there is no session
     std::map<OpId, Step> digests_under_way_;
     std::map<OpId, Step> evaluations_under_way_;
+    std::set<OpId> changes_under_way_;  ///< of the state
     std::optional<Error> ended_;
 };
 

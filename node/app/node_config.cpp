@@ -38,6 +38,9 @@ Result<NodeSettings> load_settings(const NodeFolder& folder) {
     if (!toml->save_every.empty()) out.save_every = parse_duration(toml->save_every).value();
     if (!toml->scrub_every.empty()) out.scrub_every = parse_duration(toml->scrub_every).value();
     if (!toml->silent_after.empty()) out.trainer_silence = parse_duration(toml->silent_after).value();
+    out.follow = toml->follow;
+    out.model_folder = toml->export_folder;
+    if (!toml->export_every.empty()) out.model_every = parse_duration(toml->export_every).value();
     out.metrics.address = Address{"127.0.0.1", kMetricsPort};
     if (!toml->metrics.empty()) {
         auto where = parse_metrics_listen(toml->metrics, kMetricsPort);

@@ -24,6 +24,9 @@ struct NodeSettings {
     Millis save_every{30000};            ///< between two saves of local progress, at most
     Millis scrub_every{24 * 3600 * 1000};  ///< from one reading of the whole log to the next
     Millis trainer_silence{30000};       ///< no line for so long: the trainer hangs and is killed
+    bool follow = false;                 ///< reads the log and writes model folders; no trainer
+    std::filesystem::path model_folder;  ///< of a follower; empty: in its own folder
+    Millis model_every{0};               ///< between two model folders, at least
     MetricsListen metrics;
     Token token;
 };

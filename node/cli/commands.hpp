@@ -68,6 +68,9 @@ struct JoinCommand {
     std::optional<std::string> trainer;
     std::optional<std::string> disk;
     std::optional<std::string> metrics;
+    bool follow = false;
+    std::optional<std::string> export_folder;
+    std::optional<std::string> export_every;
     std::string ready_file;
     std::string log_level;
     std::string log_format;

@@ -154,6 +154,9 @@ class CommandLine {
         join->add_option("--advertise", join_.advertise, "HOST:PORT that others use (may be repeated)");
         join->add_option("--trainer", join_.trainer, "another trainer program");
         join->add_option("--disk", join_.disk, "most disk space, e.g. 20GiB");
+        join->add_flag("--follow", join_.follow, "do not train: read the log and keep the newest model folder");
+        join->add_option("--export", join_.export_folder, "of a follower: where model folders go; DIR/newest is the newest (default NODEDIR/model)");
+        join->add_option("--export-every", join_.export_every, "of a follower: time between two model folders, e.g. 30s (default: each step)");
         join->add_option("--ready-file", join_.ready_file, "written once the node's sockets are open");
         join->add_option("--metrics", join_.metrics, "HOST:PORT of /metrics, or none; default 127.0.0.1:7611 or any free port");
         join->add_option("--log", join_.log_level, "debug, info, warn or error");

@@ -36,6 +36,9 @@ void apply(NodeToml& config, const JoinCommand& command) {
     if (command.threads) config.threads = *command.threads;
     if (command.trainer) config.trainer = absolute_program(*command.trainer);
     if (command.disk) config.disk = *command.disk;
+    if (command.follow) config.follow = true;
+    if (command.export_folder) config.export_folder = fs::absolute(*command.export_folder).lexically_normal().string();
+    if (command.export_every) config.export_every = *command.export_every;
     if (command.metrics) config.metrics = *command.metrics;
 }
 

@@ -93,11 +93,13 @@ std::string next_text(const Json& status) { return text(status, "next").empty() 
 
 std::string node_line(const Json& node) {
     std::string out = "  " + text(node, "name") + "  " + text(node, "state");
-    bool gone = text(node, "state") != "current" && text(node, "state") != "joining" && text(node, "state") != "leaving";
+    bool gone = text(node, "state") != "current" && text(node, "state") != "joining" && text(node, "state") != "leaving" && text(node, "state") != "following";
     if (!text(node, "reason").empty()) out += " (" + text(node, "reason") + ")";
     if (gone) return out;
     if (!flag(node, "connected")) return out + " · not connected";
-    out += " · " + text(node, "phase") + " · step " + std::to_string(count(node, "head")) + " · " + to_count_text(number(node, "tokens_per_s")) +
+    out += " · " + text(node, "phase") + " · step " + std::to_string(count(node, "head"));
+    if (text(node, "state") == "following") return out + " · received " + to_size_text(count(node, "received_bytes"));
+    out += " · " + to_count_text(number(node, "tokens_per_s")) +
            " tokens/s · loss " + loss_text(node, "loss") + " · sent " + to_size_text(count(node, "sent_bytes"));
     if (flag(node, "paused")) out += " · paused";
     if (flag(node, "disk_full")) out += " · disk full";
@@ -153,7 +155,13 @@ void add_log_care(std::vector<std::string>& out, const Json& status) {
 std::vector<std::string> node_lines(const Json& status) {
     std::vector<std::string> out;
     out.push_back(text(status, "name") + " · " + text(status, "phase") + " · run " + text(status, "run") + " · " + progress_text(status));
-    out.push_back("trainer " + text(status, "trainer") + ", inner step " + std::to_string(count(status, "inner_step")) + " · " +
+    auto model = status.find("model");
+    const bool follows = model != status.end() && model->is_object();
+    if (follows)
+        out.push_back("follows · " + text(*model, "folder") + " is step " + std::to_string(count(*model, "step")) +
+                      (text(*model, "error").empty() ? "" : " · not newer: " + text(*model, "error")));
+    else
+        out.push_back("trainer " + text(status, "trainer") + ", inner step " + std::to_string(count(status, "inner_step")) + " · " +
                   to_count_text(number(status, "tokens_per_s")) + " tokens/s · loss " + loss_text(status, "loss") + heldout_text(status));
     if (!text(status, "waiting").empty())
         out.push_back("waits for " + text(status, "waiting") + " (" + to_duration_text(Millis(count(status, "waiting_ms"))) + ")");

@@ -57,6 +57,12 @@ Result<void> check(const NodeToml& config) {
         auto metrics = check_listen(config.metrics, kMetricsPort);
         if (!metrics) return metrics;
     }
+    if (!config.export_every.empty()) {
+        auto every = parse_duration(config.export_every);
+        if (!every || *every < Millis(1000) || *every > Millis(24 * 3600 * 1000)) return fail(Errc::usage, "--export-every: from 1s to 24h");
+    }
+    if (!config.follow && (!config.export_folder.empty() || !config.export_every.empty()))
+        return fail(Errc::usage, "--export and --export-every are of a follower", "add --follow");
     if (!config.disk.empty()) {
         auto disk = parse_size(config.disk);
         if (!disk) return fail(disk.error());
@@ -89,6 +95,10 @@ Result<NodeToml> load_node_toml(const std::filesystem::path& file) {
     auto limits = toml->section("limits");
     if (limits.has("disk")) out.disk = std::to_string(limits.size("disk", 0));
     out.scrub_every = bounded(limits, "scrub_every");
+    auto follow = toml->section("follow");
+    out.follow = follow.boolean("enabled", false);
+    out.export_folder = follow.text("export", "");
+    out.export_every = bounded(follow, "every");
     auto metrics = toml->section("metrics");
     out.metrics = metrics.text("listen", "");
     if (!out.metrics.empty()) {
@@ -114,6 +124,9 @@ std::string to_text(const NodeToml& config) {
     if (!config.disk.empty() || !config.scrub_every.empty()) out += "\n[limits]\n";
     if (!config.disk.empty()) out += "disk = " + quoted(config.disk) + "   # log, snapshots and cached data shards\n";
     if (!config.scrub_every.empty()) out += "scrub_every = " + quoted(config.scrub_every) + "   # all of the log is read and checked\n";
+    if (config.follow) out += "\n[follow]\nenabled = true   # reads the log and writes model folders; does not train\n";
+    if (config.follow && !config.export_folder.empty()) out += "export = " + quoted(config.export_folder) + "   # DIR/newest is the newest model folder\n";
+    if (config.follow && !config.export_every.empty()) out += "every = " + quoted(config.export_every) + "   # between two model folders, at least\n";
     if (!config.metrics.empty()) out += "\n[metrics]\nlisten = " + quoted(config.metrics) + "   # /metrics and /healthz; \"none\": off\n";
     return out;
 }

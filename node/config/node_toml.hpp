@@ -23,6 +23,7 @@ struct NodeFolder {
     std::filesystem::path shards() const { return root / "shards"; }
     std::filesystem::path socket() const { return root / "agent.sock"; }
     std::filesystem::path bundles() const { return root / "bundles"; }
+    std::filesystem::path model() const { return root / "model"; }  ///< of a follower
 };
 
 /// What the owner of the machine decides, as it is written.
@@ -37,6 +38,9 @@ struct NodeToml {
     std::string silent_after;             ///< duration, of the trainer; empty: 30s
     std::string disk;                     ///< size; empty: the run's quota alone
     std::string scrub_every;              ///< duration, from one reading of the whole log to the next; empty: 24h
+    bool follow = false;                  ///< reads the log only
+    std::string export_folder;            ///< of a follower's model folders; empty: NODEDIR/model
+    std::string export_every;             ///< duration, between two of them; empty: after each step
     std::string metrics;                  ///< HOST:PORT, or "none"; empty: 127.0.0.1:7611, or any free port
 };
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "protocol/base/failpoint.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/base/run_on.hpp"
 #include "protocol/base/within.hpp"
@@ -114,6 +115,7 @@ Task<Result<fs::path>> ShardFetch::fetch(ShardInfo shard) {
     busy_.erase(shard.sha256);
     if (!made) co_return fail(made.error());
     verified_.insert(shard.sha256);
+    held_.insert(shard.sha256);
     co_return file;
 }
 
@@ -127,16 +129,24 @@ Task<Result<void>> ShardFetch::obtain(ShardInfo shard, fs::path file) {
     };
     auto there = co_await run_on(disk_, std::move(look));
     if (there) co_return there;
+    held_.erase(shard.sha256);
     if (there.error().code == Errc::digest_mismatch) {
         ++corrupted_;
         log_warn("data.shard_corrupted", {{"file", file.string()}});
     }
-    fs::path part = folder_ / (shard.sha256.hex() + ".part");
+    Fetch fetch;
+    fetch.shard = shard;
+    fetch.part = folder_ / (shard.sha256.hex() + ".part");
     Result<void> sealed;
     for (int round = 0; round < 2; ++round) {
-        auto came = co_await fetch_rest(shard, part);
-        if (!came) co_return came;
-        auto finish = [part, file, shard]() -> Result<void> {
+        // What does not add up the first time comes from the coordinator alone the second time.
+        fetch.ask = peers_ != nullptr && round == 0;
+        auto came = co_await fetch_rest(fetch);
+        if (!came) {
+            coming_.erase(shard.sha256);
+            co_return came;
+        }
+        auto finish = [part = fetch.part, file, shard]() -> Result<void> {
             auto checked = verify_file(part, shard);
             if (checked) return seal(part, file);
             std::error_code ignored;
@@ -144,6 +154,7 @@ Task<Result<void>> ShardFetch::obtain(ShardInfo shard, fs::path file) {
             return checked;
         };
         sealed = co_await run_on(disk_, std::move(finish));
+        coming_.erase(shard.sha256);
         if (sealed || sealed.error().code != Errc::digest_mismatch) break;
         ++corrupted_;
     }
@@ -151,58 +162,86 @@ Task<Result<void>> ShardFetch::obtain(ShardInfo shard, fs::path file) {
 }
 
 /// Asks for what the part lacks, over as many connections as it takes.
-Task<Result<void>> ShardFetch::fetch_rest(ShardInfo shard, fs::path part) {
+Task<Result<void>> ShardFetch::fetch_rest(Fetch& fetch) {
     for (int failures = 0;;) {
         std::uint64_t before = fetched_bytes_;
-        auto came = co_await fetch_once(shard, part);
+        auto came = co_await fetch_once(fetch);
         if (came) co_return came;
         if (!worth_a_retry(came.error().code)) co_return came;
         failures = fetched_bytes_ > before ? 0 : failures + 1;
         if (config_.tries > 0 && failures >= config_.tries) co_return came;
-        log_warn("data.shard_interrupted", {{"shard", shard.sha256.short_hex()}, {"why", came.error().detail}});
+        log_warn("data.shard_interrupted", {{"shard", fetch.shard.sha256.short_hex()}, {"why", came.error().detail}});
         asio::steady_timer pause(io_, config_.retry_after);
         auto [ec] = co_await pause.async_wait(no_throw);
         if (ec) co_return fail(Errc::cancelled, {});
     }
 }
 
-Task<Result<void>> ShardFetch::fetch_once(ShardInfo shard, fs::path part) {
-    auto measure = [part, shard]() -> std::uint64_t {
+/// Blocks of others are whole ones, so a part that ends within one goes back to its beginning.
+Task<Result<void>> ShardFetch::measure(Fetch& fetch) {
+    auto work = [part = fetch.part, total = fetch.shard.bytes, whole = fetch.ask]() -> std::uint64_t {
         std::uint64_t size = size_of(part);
-        if (size <= shard.bytes) return size;
         std::error_code ignored;
-        fs::remove(part, ignored);
-        return 0;
+        if (size > total) {
+            fs::remove(part, ignored);
+            return 0;
+        }
+        if (!whole || size == total || size % kMaxShardBlockBytes == 0) return size;
+        size -= size % kMaxShardBlockBytes;
+        fs::resize_file(part, size, ignored);
+        return ignored ? 0 : size;
     };
-    std::uint64_t offset = co_await run_on(disk_, std::move(measure));
-    if (offset == shard.bytes && shard.bytes > 0) co_return Result<void>{};
+    fetch.offset = co_await run_on(disk_, std::move(work));
+    coming_[fetch.shard.sha256] = fetch.offset;
+    co_return Result<void>{};
+}
+
+Task<Result<void>> ShardFetch::take(Fetch& fetch, Bytes data) {
+    const std::uint64_t size = data.size();
+    auto work = [part = fetch.part, offset = fetch.offset, data = std::move(data)] { return append(part, offset, data); };
+    auto written = co_await run_on(disk_, std::move(work));
+    if (!written) co_return written;
+    fetch.offset += size;
+    fetched_bytes_ += size;
+    coming_[fetch.shard.sha256] = fetch.offset;
+    failpoint("node.shard_block");
+    co_return written;
+}
+
+Task<Result<void>> ShardFetch::fetch_once(Fetch& fetch) {
+    auto measured = co_await measure(fetch);
+    const ShardInfo& shard = fetch.shard;
+    if (!measured || (fetch.offset == shard.bytes && shard.bytes > 0)) co_return measured;
     auto dialled = co_await dial_tls(peer_.host, peer_.port, tls_, peer_.root, config_.dial_patience);
     if (!dialled) co_return fail(dialled.error());
     (*dialled)->set_receive_limit(kMaxFrame);
     ControlStream stream(std::move(*dialled));
 
-    while (offset < shard.bytes) {
-        ControlMessage ask;
-        ask.run = run_;
-        ask.seq = ++seq_;
-        auto bytes = std::min<std::uint64_t>(kMaxShardBlockBytes, shard.bytes - offset);
-        ask.body = ShardGet{shard.sha256, offset, static_cast<std::uint32_t>(bytes)};
-        auto sent = co_await within(config_.block_patience, stream.send(std::move(ask)));
+    while (fetch.offset < shard.bytes) {
+        ControlMessage question;
+        question.run = run_;
+        question.seq = ++seq_;
+        auto bytes = std::min<std::uint64_t>(kMaxShardBlockBytes, shard.bytes - fetch.offset);
+        question.body = ShardGet{shard.sha256, fetch.offset, static_cast<std::uint32_t>(bytes), fetch.ask, still_failed(fetch)};
+        auto sent = co_await within(config_.block_patience, stream.send(std::move(question)));
         if (!sent) co_return sent;
         auto answer = co_await within(config_.block_patience, stream.receive());
         if (!answer) co_return fail(answer.error());
         if (auto* refusal = std::get_if<Refusal>(&answer->body))
             co_return fail(refusal->code, refusal->reason, refusal->fix);
+        if (auto* sources = std::get_if<ShardSources>(&answer->body); sources != nullptr && fetch.ask && sources->shard == shard.sha256) {
+            ShardSources named = std::move(*sources);
+            auto came = co_await from_peers(fetch, std::move(named));
+            if (!came) co_return came;
+            continue;
+        }
         auto* block = std::get_if<ShardBlock>(&answer->body);
-        if (block == nullptr || block->shard != shard.sha256 || block->offset != offset || block->data.empty() ||
+        if (block == nullptr || block->shard != shard.sha256 || block->offset != fetch.offset || block->data.empty() ||
             block->data.size() > bytes)
             co_return fail(Errc::malformed, "the coordinator answered with another block");
-        std::uint64_t size = block->data.size();
-        auto work = [part, offset, data = std::move(block->data)] { return append(part, offset, data); };
-        auto written = co_await run_on(disk_, std::move(work));
-        if (!written) co_return written;
-        offset += size;
-        fetched_bytes_ += size;
+        Bytes data = std::move(block->data);
+        auto taken = co_await take(fetch, std::move(data));
+        if (!taken) co_return taken;
     }
     stream.frames().close();
     co_return Result<void>{};

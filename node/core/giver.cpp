@@ -48,7 +48,8 @@ void Giver::judge(const NodeId& asker, Queue& state, const ObjectRef& object,
 }
 
 void Giver::serve_next(const NodeId& asker, Queue& state) {
-    while (state.running < kServesPerAsker && !state.queue.empty()) {
+    const bool guest = is_guest_(asker);
+    while (state.running < kServesPerAsker && !state.queue.empty() && !(guest && guest_served_)) {
         auto [object, piece] = state.queue.front();
         state.queue.pop_front();
         const Availability found = look_(asker, object, piece);
@@ -58,10 +59,24 @@ void Giver::serve_next(const NodeId& asker, Queue& state) {
             continue;
         }
         const OpId op = context_.new_op();
-        serving_[op] = {asker, object, piece, state.connection};
+        serving_[op] = {asker, object, piece, state.connection, guest};
         ++state.running;
+        if (guest) {
+            guest_served_ = true;
+            last_guest_ = asker;
+        }
         context_.emit(Serve{op, asker, object, piece});
     }
+}
+
+void Giver::serve_next_guest() {
+    auto serve = [this](auto from, auto to) {
+        for (auto at = from; at != to && !guest_served_; ++at)
+            if (is_guest_(at->first)) serve_next(at->first, at->second);
+    };
+    const auto after = askers_.upper_bound(last_guest_);
+    serve(after, askers_.end());
+    serve(askers_.begin(), after);
 }
 
 void Giver::settle(Queue& state, const ObjectRef& object, PieceIndex piece) {
@@ -76,6 +91,7 @@ std::optional<Giver::Lost> Giver::on_done(const Done& done) {
     if (at == serving_.end()) return std::nullopt;
     const Running running = at->second;
     serving_.erase(at);
+    if (running.guest) guest_served_ = false;
     auto found = askers_.find(running.asker);
     // A connection that ended meanwhile has forgotten this serve.
     const bool connected = found != askers_.end() && found->second.connection == running.connection;
@@ -88,7 +104,8 @@ std::optional<Giver::Lost> Giver::on_done(const Done& done) {
         lost = Lost{running.object, running.piece, done.error->code};
         context_.emit(SendPeer{running.asker, Gone{running.object, {running.piece}, GoneReason::lost}});
     }
-    if (connected) serve_next(running.asker, found->second);
+    if (running.guest) serve_next_guest();
+    else if (connected) serve_next(running.asker, found->second);
     return lost;
 }
 

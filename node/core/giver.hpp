@@ -36,6 +36,8 @@ class Giver {
 
     explicit Giver(Context& context) : context_(context) {}
     void set_look(Look look) { look_ = std::move(look); }
+    /// Who is served last: of all guests together, one piece at a time.
+    void set_guests(std::function<bool(const NodeId&)> is_guest) { is_guest_ = std::move(is_guest); }
 
     void on_get(const NodeId& asker, const Get& message);
     void on_peer_down(const NodeId& asker) { askers_.erase(asker); }
@@ -62,16 +64,21 @@ class Giver {
         ObjectRef object;
         PieceIndex piece;
         std::uint64_t connection = 0;
+        bool guest = false;
     };
 
     Queue& asker(const NodeId& id);
     void judge(const NodeId& asker, Queue& state, const ObjectRef& object, const std::vector<PieceIndex>& pieces,
                bool say_later);
     void serve_next(const NodeId& asker, Queue& state);
+    void serve_next_guest();
     static void settle(Queue& state, const ObjectRef& object, PieceIndex piece);
 
     Context& context_;
     Look look_;
+    std::function<bool(const NodeId&)> is_guest_ = [](const NodeId&) { return false; };
+    bool guest_served_ = false;
+    NodeId last_guest_;  ///< their turns go round
     std::map<NodeId, Queue> askers_;
     std::map<OpId, Running> serving_;
     std::uint64_t connections_ = 0;

@@ -69,7 +69,7 @@ std::uint64_t StepMachine::round_sequences() const {
 // ------------------------------------------------------------------------------------------------- ready
 
 std::optional<ReadyState> StepMachine::ready() const {
-    if (!at_head()) return std::nullopt;
+    if (!at_head() || context_.config.follow) return std::nullopt;
     if (frozen_) {
         ReadyState out;
         out.step = frozen_->step;

@@ -41,6 +41,7 @@ struct NodeCore::Parts {
         context.config = std::move(node_config);
         context.now = now;
         asker.set_sources([this](const Want& want) { return sources(want); });
+        giver.set_guests([this](const NodeId& peer) { return roster.follows(peer); });
         giver.set_look([this](const NodeId& peer, const ObjectRef& object, PieceIndex piece) {
             return look(peer, object, piece);
         });
@@ -476,7 +477,7 @@ NodeView NodeCore::view() const {
     out.delta = p.machine.delta();
     out.ready = p.machine.ready();
     out.prepared = p.machine.prepared();
-    out.trainer = p.trainer.phase(p.machine.waits());
+    out.trainer = p.context.config.train ? p.trainer.phase(p.machine.waits()) : TrainerPhase::none;
     out.local = p.machine.local();
     out.care = {p.scrub.read_bytes(), p.scrub.rounds(), p.damaged, p.log.missing()};
     out.waiting_for = p.machine.to_text(p.machine.waiting(p.gate.connected()));

@@ -12,6 +12,7 @@ struct NodeConfig {
     NodeId self;
     Bytes data_manifest;                        ///< of the run folder, empty at the first start
     bool train = true;                          ///< false: owns and votes, never trains
+    bool follow = false;                        ///< reads the log only; then `train` is false
     std::uint64_t window_bytes = 8U << 20;      ///< asked for and unanswered, for each giver and object kind
     std::uint64_t window_total_bytes = 64U << 20;
     bool evaluate = true;                       ///< may be the node that computes the held-out loss

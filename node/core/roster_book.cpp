@@ -32,6 +32,11 @@ const RosterEntry* RosterBook::find(const NodeId& node) const {
     return at != roster_.nodes.end() && at->node == node ? &*at : nullptr;
 }
 
+bool RosterBook::follows(const NodeId& node) const {
+    const RosterEntry* entry = find(node);
+    return entry != nullptr && entry->state == NodeState::following;
+}
+
 bool RosterBook::anyone_joining() const {
     return std::any_of(roster_.nodes.begin(), roster_.nodes.end(),
                        [](const RosterEntry& entry) { return entry.state == NodeState::joining; });

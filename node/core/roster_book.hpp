@@ -23,6 +23,7 @@ class RosterBook {
     const RosterEntry* find(const NodeId& node) const;
     /// May ask us and send to us.
     bool knows(const NodeId& node) const { return find(node) != nullptr; }
+    bool follows(const NodeId& node) const;
     bool connected(const NodeId& node) const { return connected_.contains(node); }
     const std::set<NodeId>& connected() const { return connected_; }
     Epoch epoch() const { return roster_.epoch; }

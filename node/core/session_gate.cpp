@@ -22,6 +22,8 @@ void SessionGate::up(Step head, const Digest& h_head) {
     hello.seen_epoch = roster_.epoch();
     hello.head = head;
     hello.h_head = h_head;
+    hello.follow = context_.config.follow;
+    if (hello.follow) hello.versions.min = kVersionOfFollowers;  // an older coordinator would count on this node
     ControlMessage message;
     message.body = std::move(hello);
     context_.emit(Send{std::move(message)});

@@ -14,6 +14,7 @@ Waiting StepMachine::waiting(bool session) const {
     if (!session) return Waiting::coordinator;
     if (catch_up_.snapshot()) return Waiting::snapshot;
     if (behind()) return Waiting::entries;
+    if (context_.config.follow) return leaving_ ? Waiting::leaving : Waiting::next_step;
     const RosterEntry* me = roster_.find(context_.self());
     if (me == nullptr || me->state != NodeState::current) return Waiting::roster;
     if (prepared()) return Waiting::decision;
@@ -77,6 +78,7 @@ std::string StepMachine::to_text(Waiting what) const {
         case Waiting::run_paused: return "the run to be resumed";
         case Waiting::run_ended: return "nothing: the run has ended";
         case Waiting::data: return "data to train on";
+        case Waiting::next_step: return "step " + step + " to be decided";
         case Waiting::others: return "the other nodes: there is no data for this one";
     }
     return {};

@@ -30,6 +30,7 @@ enum class Waiting : std::uint8_t {
     run_ended,
     data,
     others,           ///< READY without data
+    next_step,        ///< a follower that has them all
 };
 
 }  // namespace skerry::node

@@ -19,6 +19,10 @@ constexpr std::chrono::seconds kTick{1};
 constexpr std::uint64_t kProgressBytes = 1024;
 constexpr std::uint64_t kUnreachableTicks = 15;
 
+bool is_of_shard(const PeerBody& body) {
+    return std::visit([](const auto& one) { return one.object.kind == ObjectKind::shard; }, body);
+}
+
 Error no_run_yet() { return {Errc::bad_state, "there is no run folder yet", {}}; }
 
 }  // namespace
@@ -143,7 +147,7 @@ void Engine::perform(const Serve& action) {
         auto envelope = piece ? to_envelope(PeerMessage{run, piece->envelope}) : Result<Bytes>(fail(piece.error()));
         asio::post(parts_.io, [this, action, piece = std::move(piece), envelope = std::move(envelope)]() mutable {
             if (!envelope) return finish(action.op, fail(envelope.error()));
-            serve_loaded(action.to, {action.op, action.object.kind, std::move(*envelope), std::move(piece->chunk)});
+            serve_loaded(action.to, {action.op, action.object.kind, std::move(*envelope), std::move(piece->chunk), {}});
         });
     });
 }
@@ -151,7 +155,7 @@ void Engine::perform(const Serve& action) {
 void Engine::serve_loaded(const NodeId& peer, Loaded loaded) {
     auto found = peers_.find(peer);
     if (found == peers_.end() || !links_->is_up(peer))
-        return finish(loaded.op, fail(Errc::closed, "no link to " + peer.short_hex()));
+        return end_serve(std::move(loaded), fail(Errc::closed, "no link to " + peer.short_hex()));
     found->second.loaded.push_back(std::move(loaded));
     push_loaded(peer);
 }
@@ -163,35 +167,47 @@ void Engine::push_loaded(const NodeId& peer) {
     if (state.sending || state.loaded.empty()) return;
     Loaded& next = state.loaded.front();
     if (!links_->send_chunk(peer, std::move(next.envelope), std::move(next.chunk))) return fail_serves(peer);
-    state.sending = next.op;
-    state.sending_kind = next.kind;
+    state.sending = std::move(next);
     state.loaded.pop_front();
 }
 
 void Engine::on_room(const NodeId& peer) {
     auto found = peers_.find(peer);
     if (found == peers_.end() || !found->second.sending) return;
-    OpId op = *found->second.sending;
-    found->second.sending.reset();
+    Loaded served = std::move(*std::exchange(found->second.sending, std::nullopt));
     ++counters_.chunks_served;
-    if (found->second.sending_kind == ObjectKind::result) failpoint("owner.after_first_result");
+    if (served.kind == ObjectKind::result) failpoint("owner.after_first_result");
     push_loaded(peer);
-    finish(op, Answer{});
+    end_serve(std::move(served), Answer{});
 }
 
 void Engine::fail_serves(const NodeId& peer) {
     auto found = peers_.find(peer);
     if (found == peers_.end()) return;
-    std::vector<OpId> ended;
-    if (found->second.sending) ended.push_back(*found->second.sending);
-    for (const Loaded& loaded : found->second.loaded) ended.push_back(loaded.op);
-    found->second.sending.reset();
-    found->second.loaded.clear();
-    for (OpId op : ended) finish(op, fail(Errc::closed, "the link to " + peer.short_hex() + " is gone"));
+    std::deque<Loaded> ended = std::exchange(found->second.loaded, {});
+    if (found->second.sending) ended.push_front(std::move(*std::exchange(found->second.sending, std::nullopt)));
+    for (Loaded& served : ended) end_serve(std::move(served), fail(Errc::closed, "the link to " + peer.short_hex() + " is gone"));
+}
+
+void Engine::end_serve(Loaded served, Result<Answer> result) {
+    if (served.taken) served.taken(result.has_value());
+    else finish(served.op, std::move(result));
+}
+
+bool Engine::send(const NodeId& to, PeerBody body) {
+    auto envelope = to_envelope(PeerMessage{run_, std::move(body)});
+    return envelope && links_->send(to, std::move(*envelope));
+}
+
+void Engine::send_block(const NodeId& to, Data envelope, std::shared_ptr<const Bytes> chunk, std::function<void(bool)> taken) {
+    auto bytes = to_envelope(PeerMessage{run_, std::move(envelope)});
+    if (!bytes) return taken(false);
+    serve_loaded(to, {OpId{}, ObjectKind::shard, std::move(*bytes), std::move(chunk), std::move(taken)});
 }
 
 void Engine::on_link(const NodeId& peer, bool up) {
     fail_serves(peer);
+    if (shards_ != nullptr) shards_->on_shard_link(peer);
     if (up) {
         parts_.report(PeerUp{peer});
     } else {
@@ -211,6 +227,10 @@ void Engine::on_message(const NodeId& from, Bytes envelope, Bytes chunk) {
     }
     if (message->run != run_) {
         ++counters_.dropped_other_run;
+        return;
+    }
+    if (is_of_shard(message->body)) {
+        if (shards_ != nullptr) shards_->on_shard(from, std::move(message->body), std::move(chunk));
         return;
     }
     if (auto* data = std::get_if<Data>(&message->body)) return on_data(from, std::move(*data), std::move(chunk));

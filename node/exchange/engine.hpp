@@ -35,6 +35,16 @@ struct EngineCounters {
     std::uint64_t pieces_reduced = 0;
 };
 
+/// Takes what peers say about data shards: those are nothing to the core.
+class ShardTraffic {
+  public:
+    virtual ~ShardTraffic() = default;
+    /// `chunk` is empty unless the body is Data.
+    virtual void on_shard(const NodeId& from, PeerBody body, Bytes chunk) = 0;
+    /// A link came or went: what was under way on the one before is lost.
+    virtual void on_shard_link(const NodeId& peer) = 0;
+};
+
 /// Belongs to the io thread; touches no file there. Every action with an `op` is answered by one Done, also when
 /// the link or the run folder is gone.
 ///
@@ -66,6 +76,12 @@ class Engine final : public PeerLinksEvents {
     /// The run folder, once there is one. Before it, actions that need it are answered with bad_state.
     void set_store(std::shared_ptr<RunStore> store);
 
+    void set_shards(ShardTraffic* shards) { shards_ = shards; }
+    /// False: no link, or its outbox is full.
+    bool send(const NodeId& to, PeerBody body);
+    /// Behind the pieces that wait for this peer already. `taken` is called once, from the io thread: true if it was sent.
+    void send_block(const NodeId& to, Data envelope, std::shared_ptr<const Bytes> chunk, std::function<void(bool)> taken);
+
     void perform(const SetPeers& action);
     void perform(const SendPeer& action);
     void perform(const Serve& action);
@@ -94,17 +110,17 @@ class Engine final : public PeerLinksEvents {
         Data envelope;
         std::shared_ptr<const Bytes> bytes;
     };
-    /// A piece that was read and waits for room in the transport.
+    /// A piece that was read and waits for room in the transport. A block of a data shard has no op, but `taken`.
     struct Loaded {
         OpId op;
         ObjectKind kind = ObjectKind::block;
         Bytes envelope;
         std::shared_ptr<const Bytes> chunk;
+        std::function<void(bool)> taken{};
     };
     struct PeerState {
         std::deque<Loaded> loaded;
-        std::optional<OpId> sending;  ///< with the transport, not yet taken
-        ObjectKind sending_kind = ObjectKind::block;
+        std::optional<Loaded> sending;  ///< with the transport, not yet taken; without its bytes
         std::uint64_t wire = 0;       ///< bytes seen by TCP at the last tick
         std::uint64_t delivered = 0;  ///< of whole messages, likewise
         std::uint64_t down_ticks = 0;
@@ -124,12 +140,14 @@ class Engine final : public PeerLinksEvents {
     void serve_loaded(const NodeId& peer, Loaded loaded);
     void push_loaded(const NodeId& peer);
     void fail_serves(const NodeId& peer);
+    void end_serve(Loaded served, Result<Answer> result);
     void note_progress();
 
     Parts parts_;
     std::unique_ptr<PeerLinks> links_;
     std::shared_ptr<PieceFiles> files_;  ///< null until set_store
     RunId run_;
+    ShardTraffic* shards_ = nullptr;
     asio::steady_timer tick_;
     std::map<ChunkHandle, Held> held_;
     /// The newest plan whose staging the disk refused: tried again when something of it comes.

@@ -23,6 +23,8 @@ constexpr MetricFamily kRestarts{"skerry_trainer_restarts_total", MetricKind::co
 constexpr MetricFamily kBytes{"skerry_net_bytes_total", MetricKind::counter, "Application bytes of the data plane."};
 constexpr MetricFamily kPeers{"skerry_net_connections", MetricKind::gauge, "Peers in the roster, by whether there is a connection."};
 constexpr MetricFamily kRefused{"skerry_net_refused_total", MetricKind::counter, "Connections and messages refused by the data plane."};
+constexpr MetricFamily kShards{"skerry_data_fetched_bytes_total", MetricKind::counter, "Bytes of data shards that were fetched, by from whom."};
+constexpr MetricFamily kShardsGiven{"skerry_data_given_bytes_total", MetricKind::counter, "Bytes of data shards that this node gave to others."};
 constexpr MetricFamily kRefetched{"skerry_data_hash_failures_total", MetricKind::counter, "Pieces that did not fit their hash and were fetched again."};
 constexpr MetricFamily kDisk{"skerry_log_size_bytes", MetricKind::gauge, "Disk space of the run's log and snapshots."};
 constexpr MetricFamily kFull{"skerry_disk_full", MetricKind::gauge, "1: the node's disk is full."};
@@ -31,6 +33,8 @@ constexpr MetricFamily kOldest{"skerry_log_oldest_entry_step", MetricKind::gauge
 constexpr MetricFamily kScrubbed{"skerry_log_scrubbed_bytes_total", MetricKind::counter, "Bytes of kept entries and snapshots that were read to check them."};
 constexpr MetricFamily kDamaged{"skerry_log_damaged_total", MetricKind::counter, "Kept entries and snapshots that turned out to be damaged."};
 constexpr MetricFamily kMissing{"skerry_log_missing_entries", MetricKind::gauge, "Damaged entries that are not yet fetched again."};
+constexpr MetricFamily kModel{"skerry_model_step", MetricKind::gauge, "Step of a follower's newest model folder."};
+constexpr MetricFamily kModelWritten{"skerry_model_folders_total", MetricKind::counter, "Model folders that a follower has written."};
 constexpr MetricFamily kBundles{"skerry_watchdog_bundles_total", MetricKind::counter, "Bundles that the watchdog wrote."};
 
 }  // namespace
@@ -49,9 +53,9 @@ void add_node_metrics(MetricsText& page, const NodeView& view, const StatusFacts
     page.single(kConnected, std::uint64_t{facts.connected}, run);
     page.single(kReconnects, facts.sessions > 0 ? facts.sessions - 1 : 0, run);
     page.family(kPhase);
-    page.states("phase", {"connecting", "joining", "behind", "work", "ready", "exchange", "prepared", "paused", "idle", "ended", "leaving"}, phase_text(view, facts), run);
+    page.states("phase", {"connecting", "joining", "behind", "work", "ready", "exchange", "prepared", "follow", "paused", "idle", "ended", "leaving"}, phase_text(view, facts), run);
     page.family(kState);
-    page.states("state", {"joining", "current", "away", "leaving", "left", "revoked"}, to_word(facts.member_state), run);
+    page.states("state", {"joining", "current", "away", "leaving", "left", "revoked", "following"}, to_word(facts.member_state), run);
     page.single(kStep, view.head.value, run);
     page.single(kRunStep, view.orders.head.value, run);
     page.single(kTokens, view.tokens, run);
@@ -78,6 +82,10 @@ void add_node_metrics(MetricsText& page, const NodeView& view, const StatusFacts
     page.sample(facts.refused_zap, with("reason", "zap"));
     page.sample(facts.refused_roster, with("reason", "roster"));
     page.sample(facts.refused_too_large, with("reason", "too_large"));
+    page.family(kShards);
+    page.sample(facts.shards.fetched - facts.shards.from_peers, with("from", "coordinator"));
+    page.sample(facts.shards.from_peers, with("from", "peers"));
+    page.single(kShardsGiven, facts.shards.given, run);
     page.family(kRefetched);
     page.sample(facts.refetched_entries, with("kind", "entry"));
     page.sample(facts.refetched_shards, with("kind", "shard"));
@@ -88,6 +96,10 @@ void add_node_metrics(MetricsText& page, const NodeView& view, const StatusFacts
     page.single(kScrubbed, view.care.read_bytes, run);
     page.single(kDamaged, view.care.damaged, run);
     page.single(kMissing, view.care.missing, run);
+    if (facts.mirror) {
+        page.single(kModel, facts.mirror->step.value, run);
+        page.single(kModelWritten, facts.mirror->written, run);
+    }
     page.single(kBundles, facts.watchdog.bundles, run);
 }
 

@@ -65,6 +65,7 @@ std::string_view phase_text(const NodeView& view, const StatusFacts& facts) {
     if (facts.member_state == NodeState::leaving) return "leaving";
     if (!view.welcomed) return facts.connected ? "joining" : "connecting";
     if (view.phase == Phase::work && view.run_state == RunState::stopped) return "ended";
+    if (facts.follow && view.phase == Phase::work) return "follow";
     if (facts.paused && view.phase == Phase::work) return "paused";
     if (view.phase == Phase::work && view.run_state != RunState::running) return "idle";
     return to_text(view.phase);
@@ -126,6 +127,12 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
                 {"oldest_entry", facts.oldest_entry.value},
                 {"disk_bytes", facts.disk_bytes},
                 {"disk_full", facts.disk_full}};
+    out["shards"] = {{"fetched_bytes", facts.shards.fetched}, {"from_peers_bytes", facts.shards.from_peers}, {"given_bytes", facts.shards.given}};
+    out["model"] = nullptr;
+    if (facts.mirror) {
+        out["model"] = {{"folder", facts.mirror->folder.string()}, {"step", facts.mirror->step.value}, {"written", facts.mirror->written}};
+        out["model"]["error"] = facts.mirror->error ? json(facts.mirror->error->detail) : json(nullptr);
+    }
     out["heldout"] = heldout_ ? json{{"step", heldout_->first.value}, {"loss", heldout_->second}} : json(nullptr);
     out["trainer_failures"] = view.local.failures;
     out["trainer_retry_ms"] = view.local.retry_in.count();

@@ -2,6 +2,8 @@
 // The agent's status document (docs/status-json.md, section 2).
 
 #include <deque>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +11,21 @@
 #include "protocol/observe/bundle.hpp"
 
 namespace skerry::node {
+
+/// Bytes of data shards, since the process started.
+struct ShardTotals {
+    std::uint64_t fetched = 0;
+    std::uint64_t from_peers = 0;  ///< of them
+    std::uint64_t given = 0;       ///< to other nodes
+};
+
+/// A follower's model folder.
+struct MirrorFacts {
+    std::filesystem::path folder;
+    Step step;                  ///< of the newest one written
+    std::uint64_t written = 0;  ///< since the process started
+    std::optional<Error> error; ///< why the newest state is not there
+};
 
 struct PeerStatus {
     std::string name;
@@ -39,6 +56,7 @@ struct StatusFacts {
     std::uint64_t disk_bytes = 0;
     bool disk_full = false;
     bool paused = false;
+    bool follow = false;
     NodeState member_state = NodeState::joining;
     std::vector<PeerStatus> peers;
     std::vector<Step> snapshots;
@@ -49,6 +67,8 @@ struct StatusFacts {
     std::uint64_t refused_zap = 0;
     std::uint64_t refused_roster = 0;
     std::uint64_t refused_too_large = 0;
+    ShardTotals shards;
+    std::optional<MirrorFacts> mirror;  ///< of a follower
     std::optional<Error> error;
 };
 

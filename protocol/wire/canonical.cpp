@@ -202,7 +202,7 @@ RosterEntry read_roster_entry(BodyReader& in) {
     RosterEntry e;
     e.node = in.fixed<NodeId>();
     e.key = in.fixed<PublicKey>();
-    e.state = in.choice(NodeState::joining, NodeState::revoked);
+    e.state = in.choice(NodeState::joining, NodeState::following);
     e.curve = in.fixed<CurveKey>();
     e.incarnation = in.strong<Incarnation>();
     e.addresses.resize(in.count(kMaxAddresses));

@@ -63,6 +63,7 @@ Hello read(FieldReader& in, const v1::Hello& m) {
     v.seen_epoch = Epoch{m.seen_epoch()};
     v.head = Step{m.head()};
     v.h_head = in.fixed<Digest>(m.h_head());
+    v.follow = m.follow();
     return v;
 }
 
@@ -140,6 +141,7 @@ Report read(FieldReader& in, const v1::Report& m) {
     v.unreachable = read_ids<NodeId>(in, m.unreachable());
     v.sent_bytes = m.sent_bytes();
     v.received_bytes = m.received_bytes();
+    v.shards = in.bytes(m.shards(), kMaxShardBitmap);
     return v;
 }
 
@@ -230,6 +232,16 @@ RebuildAnswer read(FieldReader& in, const v1::RebuildAnswer& m) {
     return v;
 }
 
+ShardSources read(FieldReader& in, const v1::ShardSources& m) {
+    ShardSources v;
+    v.shard = in.fixed<Digest>(m.shard());
+    v.nodes = read_ids<NodeId>(in, m.nodes());
+    v.blocks = in.bytes(m.blocks(), kMaxShardBlockHashes);
+    v.again_ms = m.again_ms();
+    in.check(v.blocks.size() % Digest::size() == 0, "half a hash");
+    return v;
+}
+
 }  // namespace
 
 ControlBody read_body(FieldReader& in, const v1::ControlFrame& m) {
@@ -254,7 +266,8 @@ ControlBody read_body(FieldReader& in, const v1::ControlFrame& m) {
         case Frame::kReplaced: return Replaced{};
         case Frame::kShardGet:
             in.check(m.shard_get().bytes() <= kMaxShardBlockBytes, "a block beyond the limit");
-            return ShardGet{in.fixed<Digest>(m.shard_get().shard()), m.shard_get().offset(), m.shard_get().bytes()};
+            return ShardGet{in.fixed<Digest>(m.shard_get().shard()), m.shard_get().offset(), m.shard_get().bytes(),
+                            m.shard_get().ask(), read_ids<NodeId>(in, m.shard_get().failed())};
         case Frame::kShardBlock:
             return ShardBlock{in.fixed<Digest>(m.shard_block().shard()), m.shard_block().offset(),
                               in.bytes(m.shard_block().data(), kMaxShardBlockBytes)};
@@ -265,6 +278,7 @@ ControlBody read_body(FieldReader& in, const v1::ControlFrame& m) {
                               in.choice(m.rebuild_ask().part(), RebuildPart::facts, RebuildPart::decisions),
                               Step{m.rebuild_ask().from()}};
         case Frame::kRebuildAnswer: return read(in, m.rebuild_answer());
+        case Frame::kShardSources: return read(in, m.shard_sources());
         case Frame::BODY_NOT_SET: break;
     }
     in.reject("no known message");

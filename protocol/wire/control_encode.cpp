@@ -53,6 +53,7 @@ void put(const Hello& v, v1::ControlFrame& frame) {
     out.set_seen_epoch(v.seen_epoch.value);
     out.set_head(v.head.value);
     out.set_h_head(to_field(v.h_head));
+    out.set_follow(v.follow);
 }
 
 void put(const Welcome& v, v1::ControlFrame& frame) {
@@ -137,6 +138,7 @@ void put(const Report& v, v1::ControlFrame& frame) {
     for (const NodeId& n : v.unreachable) out.add_unreachable(to_field(n));
     out.set_sent_bytes(v.sent_bytes);
     out.set_received_bytes(v.received_bytes);
+    out.set_shards(bytes_field(v.shards));
 }
 
 void put(const Holder& v, v1::Holder& out) {
@@ -227,12 +229,21 @@ void put(const ShardGet& v, v1::ControlFrame& frame) {
     out.set_shard(to_field(v.shard));
     out.set_offset(v.offset);
     out.set_bytes(v.bytes);
+    out.set_ask(v.ask);
+    for (const NodeId& n : v.failed) out.add_failed(to_field(n));
 }
 void put(const ShardBlock& v, v1::ControlFrame& frame) {
     auto& out = *frame.mutable_shard_block();
     out.set_shard(to_field(v.shard));
     out.set_offset(v.offset);
     out.set_data(bytes_field(v.data));
+}
+void put(const ShardSources& v, v1::ControlFrame& frame) {
+    auto& out = *frame.mutable_shard_sources();
+    out.set_shard(to_field(v.shard));
+    for (const NodeId& n : v.nodes) out.add_nodes(to_field(n));
+    out.set_blocks(bytes_field(v.blocks));
+    out.set_again_ms(v.again_ms);
 }
 void put(const AdminRequest& v, v1::ControlFrame& frame) {
     auto& out = *frame.mutable_admin_request();

@@ -17,7 +17,7 @@ constexpr FieldRule kSignedDecisionFields[] = {
     {1, 1, &kSignedBody}, {2, kMaxNodes, &kVoterSignature}};
 constexpr MessageRule kSignedDecision = {2, kSignedDecisionFields};
 constexpr FieldRule kHelloFields[] = {{8, kMaxAddresses, &kAddress}};
-constexpr MessageRule kHello = {18, kHelloFields};
+constexpr MessageRule kHello = {19, kHelloFields};
 constexpr FieldRule kWelcomeFields[] = {{9, 1, &kSignedBody}};
 constexpr MessageRule kWelcome = {11, kWelcomeFields};
 constexpr MessageRule kRefusal = flat(4);
@@ -32,7 +32,7 @@ constexpr FieldRule kReportFields[] = {
     {5, 1, &kReadyState}, {6, 1, &kExchangeState}, {7, 1, &kPreparedState},
     {8, kMaxDigestsPerReport, &kStateDigest}, {9, kMaxSnapshotsPerReport, nullptr, true},
     {19, kMaxNodes}};
-constexpr MessageRule kReport = {21, kReportFields};
+constexpr MessageRule kReport = {22, kReportFields};
 constexpr MessageRule kLeaseInfo = flat(5);
 constexpr MessageRule kPlanRef = flat(2);
 constexpr MessageRule kOrderRequest = flat(2);
@@ -58,8 +58,11 @@ constexpr MessageRule kBlame = flat(5);
 constexpr MessageRule kLeaving = flat(1);
 constexpr MessageRule kLeft = flat(0);
 constexpr MessageRule kReplaced = flat(0);
-constexpr MessageRule kShardGet = flat(3);
+constexpr FieldRule kShardGetFields[] = {{5, kMaxShardSources}};
+constexpr MessageRule kShardGet = {5, kShardGetFields};
 constexpr MessageRule kShardBlock = flat(3);
+constexpr FieldRule kShardSourcesFields[] = {{2, kMaxShardSources}};
+constexpr MessageRule kShardSources = {4, kShardSourcesFields};
 constexpr MessageRule kAdminRequest = flat(6);
 constexpr MessageRule kAdminReply = flat(4);
 constexpr MessageRule kRebuildAsk = flat(3);
@@ -74,8 +77,8 @@ constexpr FieldRule kControlFrameFields[] = {
     {24, 1, &kDecisionsRequest}, {25, 1, &kDecisions}, {26, 1, &kPlanRequest}, {27, 1, &kBlame},
     {28, 1, &kLeaving}, {29, 1, &kLeft}, {30, 1, &kReplaced}, {31, 1, &kShardGet},
     {32, 1, &kShardBlock}, {33, 1, &kAdminRequest}, {34, 1, &kAdminReply},
-    {35, 1, &kRebuildAsk}, {36, 1, &kRebuildAnswer}};
-constexpr MessageRule kControlFrame = {36, kControlFrameFields};
+    {35, 1, &kRebuildAsk}, {36, 1, &kRebuildAnswer}, {37, 1, &kShardSources}};
+constexpr MessageRule kControlFrame = {37, kControlFrameFields};
 constexpr MessageRule kObjectRef = flat(3);
 constexpr FieldRule kGetFields[] = {{1, 1, &kObjectRef}, {2, kMaxPiecesPerEnvelope, nullptr, true}};
 constexpr MessageRule kGet = {2, kGetFields};

@@ -38,6 +38,9 @@ inline constexpr std::uint32_t kMaxSnapshotsPerReport = 16;
 inline constexpr std::uint32_t kMaxRequests = 64;
 inline constexpr std::uint32_t kMaxAgreedDigests = 256;
 inline constexpr std::uint32_t kMaxHeldPlans = 4;
+inline constexpr std::uint32_t kMaxShardSources = 16;
+inline constexpr std::size_t kMaxShardBitmap = 1024;  ///< more files than a data manifest has room for
+inline constexpr std::size_t kMaxShardBlockHashes = 32 * 16384;  ///< bytes: of shards up to 8 GiB
 
 // Texts and small byte strings.
 inline constexpr std::size_t kMaxName = 64;

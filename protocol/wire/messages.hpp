@@ -81,7 +81,8 @@ struct Address {
     friend bool operator==(const Address&, const Address&) = default;
 };
 
-enum class NodeState : std::uint8_t { joining = 1, current, away, leaving, left, revoked };
+/// `following`: reads the log and nothing else. It is in no plan, holds no lease and is no copy that anybody counts.
+enum class NodeState : std::uint8_t { joining = 1, current, away, leaving, left, revoked, following };
 
 struct RosterEntry {
     NodeId node;
@@ -96,7 +97,7 @@ struct RosterEntry {
     friend bool operator==(const RosterEntry&, const RosterEntry&) = default;
 };
 
-/// The joining and current nodes sorted by node id.
+/// The joining, current and following nodes sorted by node id.
 struct Roster {
     RunId run;
     Epoch epoch;
@@ -196,15 +197,18 @@ struct SignedDecision {
 
 // ------------------------------------------------------------------------------------- control messages
 
-/// Protocol versions, major << 16 | minor. 1.1: rollbacks, changes of hyper-parameters, rebuilds.
+/// Protocol versions, major << 16 | minor. 1.1: rollbacks, changes of hyper-parameters, rebuilds. 1.2: followers, data
+/// shards between nodes.
 struct VersionRange {
     std::uint32_t min = 0x00010000;
-    std::uint32_t max = 0x00010001;
+    std::uint32_t max = 0x00010002;
     friend bool operator==(const VersionRange&, const VersionRange&) = default;
 };
 
 /// The first that knows entries of other kinds than commit.
 inline constexpr std::uint32_t kVersionOfChanges = 0x00010001;
+/// The first that knows followers in a roster.
+inline constexpr std::uint32_t kVersionOfFollowers = 0x00010002;
 
 /// Session start. The node's identity is the key it proved in the TLS handshake.
 struct Hello {
@@ -225,6 +229,7 @@ struct Hello {
     Epoch seen_epoch;
     Step head;
     Digest h_head;
+    bool follow = false;  ///< comes to follow, not to train
     friend bool operator==(const Hello&, const Hello&) = default;
 };
 
@@ -320,6 +325,7 @@ struct Report {
     std::vector<NodeId> unreachable;  ///< peers that neither side could connect
     std::uint64_t sent_bytes = 0;     ///< application bytes of the data plane since the process started
     std::uint64_t received_bytes = 0;
+    Bytes shards;  ///< held whole: bit i of byte i/8 is file i of the data manifest, the one behind the last the base state
     friend bool operator==(const Report&, const Report&) = default;
 };
 
@@ -476,10 +482,13 @@ struct RebuildAnswer {
 /// One block of a data shard, by hash of the shard. On a TLS connection of its own, where it is the first message
 /// (no Hello: that would be a session); the key of the handshake must be that of a joining or current node.
 /// Answered by ShardBlock, or by Refusal. run is that of the envelope.
+/// With `ask` the answer may be ShardSources instead.
 struct ShardGet {
     Digest shard;
     std::uint64_t offset = 0;
     std::uint32_t bytes = 0;
+    bool ask = false;
+    std::vector<NodeId> failed;  ///< with `ask`: nodes that did not give it
     friend bool operator==(const ShardGet&, const ShardGet&) = default;
 };
 struct ShardBlock {
@@ -487,6 +496,15 @@ struct ShardBlock {
     std::uint64_t offset = 0;
     Bytes data;
     friend bool operator==(const ShardBlock&, const ShardBlock&) = default;
+};
+/// Who else has it, or is about to. Blocks are of kMaxShardBlockBytes; `blocks` has the SHA-256 of each, one after the
+/// other, and is empty if they do not fit a frame: then only the whole shard can be checked.
+struct ShardSources {
+    Digest shard;
+    std::vector<NodeId> nodes;
+    Bytes blocks;
+    std::uint32_t again_ms = 0;  ///< ask again after that, whatever came
+    friend bool operator==(const ShardSources&, const ShardSources&) = default;
 };
 /// Administration, by local socket or TLS with an administrator's token. Arguments and answer are JSON.
 struct AdminRequest {
@@ -509,7 +527,7 @@ struct AdminReply {
 using ControlBody =
     std::variant<Hello, Welcome, Refusal, Report, Orders, LeaseRequest, LeaseGrant, LeaseReturn,
                  DecisionsRequest, Decisions, PlanRequest, Blame, Leaving, Left, Replaced, ShardGet,
-                 ShardBlock, AdminRequest, AdminReply, RebuildAsk, RebuildAnswer>;
+                 ShardBlock, AdminRequest, AdminReply, RebuildAsk, RebuildAnswer, ShardSources>;
 
 /// The control envelope. `seq` rises within a session; a lower one is dropped.
 struct ControlMessage {
@@ -523,9 +541,10 @@ struct ControlMessage {
 
 // ---------------------------------------------------------------------------------- data-plane messages
 
-enum class ObjectKind : std::uint8_t { contribution = 1, result, block };
+enum class ObjectKind : std::uint8_t { contribution = 1, result, block, shard };
 
-/// What a piece belongs to: contribution (step, contribution id), result (step, plan digest), block (hash).
+/// What a piece belongs to: contribution (step, contribution id), result (step, plan digest), block (hash), data shard
+/// (its SHA-256; a piece is a block of kMaxShardBlockBytes).
 struct ObjectRef {
     ObjectKind kind = ObjectKind::block;
     Step step;

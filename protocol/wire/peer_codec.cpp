@@ -50,7 +50,7 @@ void put(const Have& v, v1::PeerEnvelope& out) {
 
 ObjectRef read(FieldReader& in, const v1::ObjectRef& m) {
     ObjectRef v;
-    v.kind = in.choice(m.kind(), ObjectKind::contribution, ObjectKind::block);
+    v.kind = in.choice(m.kind(), ObjectKind::contribution, ObjectKind::shard);
     v.step = Step{m.step()};
     v.id = in.fixed<Digest>(m.id());
     return v;

@@ -20,6 +20,7 @@ std::string_view to_word(NodeState state) {
         case NodeState::leaving: return "leaving";
         case NodeState::left: return "left";
         case NodeState::revoked: return "revoked";
+        case NodeState::following: return "following";
     }
     return "unknown";
 }

@@ -119,7 +119,7 @@ class OtherVersions(ProcessTest):
     def test_newer_minor_joins_in_ours(self):
         self.token = self.prepare()
         answer, _ = self.hello(0x00010000, 0x00010063, "newer")
-        self.assertEqual(fields_of(answer[WELCOME])[1], 0x00010001)
+        self.assertEqual(fields_of(answer[WELCOME])[1], 0x00010002)
 
     def test_another_major_is_told_why_once(self):
         self.token = self.prepare()
@@ -127,7 +127,7 @@ class OtherVersions(ProcessTest):
             answer, connection = self.hello(low, high, f"major-{high}")
             refusal = fields_of(answer[REFUSAL])
             self.assertEqual(refusal[1], b"VERSION_MISMATCH")
-            self.assertIn(b"1.0 to 1.1", refusal[2])
+            self.assertIn(b"1.0 to 1.2", refusal[2])
             self.assertIn(f"{low >> 16}.{low & 0xFFFF} to {high >> 16}.{high & 0xFFFF}".encode(), refusal[2])
             self.assertIn(fix, refusal[3])
             with self.assertRaises(EOFError):
@@ -156,7 +156,7 @@ class OtherVersions(ProcessTest):
                     return
                 hello = fields_of(receive(connection)[HELLO])
                 dialled.append((hello[1], hello[2]))
-                refusal = (bytes_field(1, b"VERSION_MISMATCH") + bytes_field(2, b"this coordinator speaks protocol 2.0, the node 1.0 to 1.1") +
+                refusal = (bytes_field(1, b"VERSION_MISMATCH") + bytes_field(2, b"this coordinator speaks protocol 2.0, the node 1.0 to 1.2") +
                            bytes_field(3, b"install a newer skerry-node"))
                 connection.sendall(frame(number_field(4, 1), bytes_field(REFUSAL, refusal)))
                 connection.close()
@@ -167,7 +167,7 @@ class OtherVersions(ProcessTest):
             node.start()
             self.assertEqual(node.wait(30), 12)
             listener.shutdown(socket.SHUT_RDWR)
-        self.assertEqual(dialled, [(0x00010000, 0x00010001)])
+        self.assertEqual(dialled, [(0x00010000, 0x00010002)])
         self.assertIn("speaks protocol 2.0", node.tail(5))
 
 

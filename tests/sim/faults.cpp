@@ -238,9 +238,10 @@ bool Faults::leave(const Fault& fault) {
 bool Faults::clone(const Fault& fault) {
     if (cloned_ || sim_.coordinator->being_rebuilt() || !sim_.may_damage(fault.target)) return false;
     cloned_ = fault.target;
+    clone_ = static_cast<std::uint32_t>(sim_.nodes.size());
     sim_.add_clone(fault.target);
     afterwards(fault.span, [this] {
-        sim_.lose_disk(static_cast<std::uint32_t>(sim_.nodes.size()) - 1);
+        sim_.lose_disk(clone_);
         sim_.nodes[*cloned_]->start();
     });
     return true;
@@ -369,7 +370,7 @@ void Faults::heal() {
     sim_.coordinator->end_old();  // with nothing to write it would never learn of its successor
     sim_.coordinator->start();
     sim_.coordinator->feed(coordinator::AdminCommand{4, admin::StartRun{}});
-    if (cloned_ && sim_.nodes.size() > nodes()) sim_.lose_disk(nodes());
+    if (cloned_ && clone_ != 0) sim_.lose_disk(clone_);
     for (auto& node : sim_.nodes) {
         node->set_disk_full(false);
         node->start();

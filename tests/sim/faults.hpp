@@ -53,7 +53,8 @@ class Faults {
     std::vector<Fault> armed_;
     std::int64_t wall_jump_s_ = 0;
     std::uint32_t leaving_ = 0;
-    std::optional<std::uint32_t> cloned_;  ///< the original; its clone is the last node
+    std::optional<std::uint32_t> cloned_;  ///< the original
+    std::uint32_t clone_ = 0;              ///< its clone
 };
 
 }  // namespace skerry::sim

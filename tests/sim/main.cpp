@@ -22,7 +22,7 @@ constexpr std::uint64_t kProbeTimes = 10;
 int usage() {
     std::fprintf(stderr,
                  "usage: skerry_sim --seeds A..B [--fork] [--jobs N] [--keep-going | --until I5,I9] [--probes] [--need-probes] [--no-shrink]\n"
-                 "       skerry_sim --seed S [--fork] [--plan TEXT|@FILE] [--nodes N] [--heal MS] [--trace] [--no-shrink]\n"
+                 "       skerry_sim --seed S [--fork] [--plan TEXT|@FILE] [--nodes N] [--followers N] [--heal MS] [--trace] [--no-shrink]\n"
                  "       skerry_sim --regressions FILE\n"
                  "       skerry_sim --ci      as CTest does: SKERRY_SIM_SEEDS seeds (default %llu, from which on probes are needed)\n",
                  static_cast<Count>(kSeedsInCi));
@@ -83,6 +83,7 @@ std::optional<Options> parse(int argc, char** argv) {
             out.single = true;
         } else if (arg == "--jobs") out.jobs = std::max(1, std::atoi(argv[++i]));
         else if (arg == "--nodes") out.overrides.nodes = static_cast<std::uint32_t>(std::clamp(std::atoi(argv[++i]), 1, 8));
+        else if (arg == "--followers") out.overrides.followers = static_cast<std::uint32_t>(std::clamp(std::atoi(argv[++i]), 0, 4));
         else if (arg == "--heal") out.overrides.fault_time = skerry::Millis(std::atoi(argv[++i]));
         else if (arg == "--regressions") out.regressions = argv[++i];
         else if (arg == "--plan") {
@@ -98,6 +99,7 @@ std::string replay_command(std::uint64_t seed, const Overrides& overrides) {
     std::string out = "skerry_sim --seed " + std::to_string(seed);
     if (overrides.fork) out += " --fork";
     if (overrides.nodes) out += " --nodes " + std::to_string(*overrides.nodes);
+    if (overrides.followers) out += " --followers " + std::to_string(*overrides.followers);
     if (overrides.fault_time) out += " --heal " + std::to_string(overrides.fault_time->count());
     if (overrides.plan) out += " --plan \"" + to_text(*overrides.plan) + "\"";
     return out;

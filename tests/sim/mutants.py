@@ -356,6 +356,11 @@ bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
         NODE + "repair.cpp", "    if (fetch_.step() || context_.now < again_) return;", "    if (again_ <= Mono::max()) return;")]),
     "44": ("nobody reads old entries to see whether they are whole", "L3", [(
         NODE + "scrub.cpp", "    if (op_ || context_.now < next_at_) return;", "    if (op_ || next_at_ <= Mono::max()) return;")]),
+    "45": ("a follower that has caught up counts like the others", "I17", [(
+        COORDINATOR + "membership.cpp", "    if (node.row.state == NodeState::joining && caught_up(node)) {",
+        "    if ((node.following() || node.row.state == NodeState::joining) && caught_up(node)) {")]),
+    "46": ("what a follower says of states counts", "I17", [(
+        COORDINATOR + "membership.cpp", "    if (node.following()) check_follower(node, report);\n    else note_digests(node, report);", "    note_digests(node, report);")]),
 }
 
 

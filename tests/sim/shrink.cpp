@@ -18,6 +18,7 @@ class Shrinker {
     Overrides run() {
         fewer_faults();
         fewer_nodes();
+        no_followers();
         shorter();
         fewer_faults();
         return best_;
@@ -56,6 +57,12 @@ class Shrinker {
         }
     }
 
+    void no_followers() {
+        Overrides candidate = best_;
+        candidate.followers = 0;
+        (void)better(candidate);
+    }
+
     void shorter() {
         for (std::size_t i = 0; i < best_.plan->size(); ++i) {
             Overrides candidate = best_;
@@ -82,6 +89,7 @@ Overrides shrink(std::uint64_t seed, const Overrides& failing, const std::string
     Overrides whole = failing;
     const Simulation drawn(seed, failing, false, unused);
     if (!whole.plan) whole.plan = drawn.plan();
+    if (!whole.followers) whole.followers = drawn.settings.followers;
     if (!whole.nodes) whole.nodes = drawn.settings.nodes;
     if (!whole.fault_time) whole.fault_time = drawn.settings.fault_time;
     return Shrinker(seed, whole, broken).run();

@@ -56,6 +56,8 @@ void SimNode::start() {
     seen_ = NodeFiles(folder_).read_seen().value_or(Seen{});
     NodeConfig config;
     config.self = id_;
+    config.follow = follows_;
+    config.train = !follows_;
     config.data_manifest = opened->data_manifest;
     const std::size_t chunk = chunk_bytes(sim_.manifest().codec, sim_.manifest().piece_elements);
     config.window_bytes = 2 * chunk + 500;  // two chunks: windows matter even here
@@ -336,6 +338,7 @@ void SimNode::on(const Exit& a) {
     const bool asked = a.code == Errc::cancelled;
     if (asked && a.reason.find("left") != std::string::npos) left_ = true;
     if (a.code == Errc::revoked) left_ = true;
+    require(!follows_ || a.code != Errc::revoked, "I2", name() + ", a follower, is out: " + a.reason);
     // The service starts it again, or a person does who made room.
     bool again = exit_code(a.code) == 75 || a.code == Errc::disk_full;
     // A process that was succeeded calls itself older than what the node knows, and is right.

@@ -46,6 +46,9 @@ class SimNode {
     /// It once had this state by a snapshot of somebody, and not what lies below.
     bool jumped_to(Step step) const { return jumps_.contains(step); }
 
+    /// It reads the log only.
+    void follow() { follows_ = true; }
+    bool follows() const { return follows_; }
     void start();
     /// kill -9, or the power goes (what is not synced may be lost).
     void kill(bool power_cut);
@@ -194,6 +197,7 @@ class SimNode {
     DiskFacts facts_;       ///< of the disk, as the store says; of the files while it is down
     bool rotten_ = false;   ///< bits were flipped: the store may believe more than is there
     bool left_ = false;
+    bool follows_ = false;
     bool disk_full_ = false;
     int failed_starts_ = 0;
     std::uint64_t trips_at_ = 0;

@@ -82,6 +82,7 @@ void SimNode::check_log_below(const PreparedState& vote) const {
 /// What a Report claims is on the disk, is there, but for what rots unnoticed. I4.
 void SimNode::check_report(const Report& report) const {
     require(report.head <= sim_.checker->decided(), "I3", name() + " is ahead of what is decided");
+    require(!follows_ || (!report.ready && !report.exchange && !report.prepared), "I17", name() + ", a follower, takes part");
     if (rotten_) return;
     if (report.prepared && report.prepared->durable)
         require(facts_.has({report.prepared->plan, report.prepared->root}), "I4",

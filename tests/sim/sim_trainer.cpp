@@ -67,6 +67,7 @@ bool SimNode::kill_trainer(Errc why) {
 }
 
 void SimNode::on(const StartTrainer& a) {
+    require(!follows_, "I17", name() + ", a follower, trains");
     end_trainer();
     trainer_.alive = true;
     if (!sim_.settings.exact_trainer) trainer_.salt = static_cast<std::uint32_t>(world_.rng.next());

@@ -29,6 +29,7 @@ Simulation::Simulation(std::uint64_t seed, const Overrides& overrides, bool trac
     draw_settings(overrides);
     if (overrides.fork) make_fork();
     build();
+    add_followers(overrides);
     plan_ = draw_faults(seed, settings.nodes, Millis(1500), settings.fault_time);
     if (overrides.plan) plan_ = *overrides.plan;
     faults = std::make_unique<Faults>(*this, plan_, probes);
@@ -125,6 +126,31 @@ void Simulation::build() {
     }
 }
 
+/// A stream of their own, so that a seed without followers is what it was before there were any.
+void Simulation::add_followers(const Overrides& overrides) {
+    Rng rng(world.seed, settings_stream + 3000);
+    settings.followers = rng.chance(0.3) ? static_cast<std::uint32_t>(rng.in(1, 2)) : 0;
+    if (overrides.plan) settings.followers = 0;
+    settings.followers = overrides.followers.value_or(settings.followers);
+    for (std::uint32_t i = 0; i < settings.followers; ++i) {
+        nodes.push_back(std::make_unique<SimNode>(*this, settings.nodes + i));
+        nodes.back()->follow();
+        network->reachable.push_back(settings.nodes == 1 || rng.chance(0.7));
+    }
+}
+
+/// Kills, power cuts, long silences. What becomes of a follower is nothing to the run.
+void Simulation::harm(std::uint32_t follower, Rng& rng) {
+    const Millis down = rng.ms(200, 9000);
+    const bool power_cut = rng.chance(0.3);
+    if (rng.chance(0.3)) {
+        nodes[follower]->freeze_until(world.now + down);
+        return;
+    }
+    nodes[follower]->kill(power_cut);
+    world.after(down, [this, follower] { nodes[follower]->start(); });
+}
+
 std::uint32_t Simulation::index_of(const NodeId& id) const {
     std::uint32_t found = 0;
     for (std::uint32_t i = 0; i < nodes.size(); ++i) {
@@ -166,8 +192,23 @@ void Simulation::lose_disk(std::uint32_t node) {
     nodes[node]->retire();
 }
 
+/// I17: nothing that the run rests on is a follower's.
+void Simulation::check_followers(const skerry::coordinator::Op& op) const {
+    if (settings.followers == 0) return;
+    auto follows = [this](const NodeId& id) { return nodes[index_of(id)]->follows(); };
+    if (const auto* lease = std::get_if<skerry::coordinator::op::PutLease>(&op))
+        require(!follows(lease->lease.holder), "I17", "a follower gets a lease");
+    if (const auto* digest = std::get_if<skerry::coordinator::op::PutDigest>(&op))
+        require(!follows(digest->digest.node), "I17", "a follower's digest counts");
+    const auto* put = std::get_if<skerry::coordinator::op::PutPlan>(&op);
+    const auto plan = put ? parse_plan(put->plan.body) : Result<Plan>(fail(Errc::not_found, ""));
+    if (!plan) return;
+    require(std::none_of(plan->members.begin(), plan->members.end(), follows), "I17", "a plan has a follower");
+}
+
 void Simulation::after_tx(const skerry::coordinator::Tx& tx) {
     for (const auto& o : tx.ops) {
+        check_followers(o);
         const auto* put = std::get_if<skerry::coordinator::op::PutNode>(&o);
         if (!put) continue;
         for (LostDisk& lost : lost_disks_)
@@ -190,7 +231,7 @@ void Simulation::check_copies() const {
         const Decided& what = checker->decided(step);
         std::uint32_t copies = 0;
         for (const auto& peer : nodes)
-            if (peer->facts().covers(step, what.plan, what.kind == EntryKind::commit, dead_state)) ++copies;
+            if (!peer->follows() && peer->facts().covers(step, what.plan, what.kind == EntryKind::commit, dead_state)) ++copies;
         require(copies >= copies_due(step), "I5",
                 "entry " + std::to_string(step.value) + " has " + std::to_string(copies) + " copies");
     }
@@ -209,6 +250,16 @@ void Simulation::run() {
     for (std::uint32_t i = 0; i < settings.nodes; ++i) {
         const bool late = i + settings.late_nodes >= settings.nodes;
         world.after(late ? rng.ms(4000, 15'000) : rng.ms(0, 500), [this, i] { nodes[i]->start(); });
+    }
+    Rng chance(world.seed, settings_stream + 4000);
+    for (std::uint32_t i = settings.nodes; i < settings.nodes + settings.followers; ++i) {
+        world.after(chance.chance(0.5) ? chance.ms(0, 500) : chance.ms(4000, 20'000), [this, i] { nodes[i]->start(); });
+        for (std::int64_t blows = chance.in(0, 5); blows > 0; --blows) {
+            Rng own(static_cast<std::uint64_t>(chance.next()), i);
+            world.after(chance.ms(1000, settings.fault_time.count()), [this, i, own]() mutable {
+                if (faults_on()) harm(i, own);
+            });
+        }
     }
     faults->begin();
     run_until(world.now + Millis(1500) + settings.fault_time);

@@ -17,6 +17,7 @@ struct Settings {
     bool stops = true;             ///< the target may be reached
     bool exact_trainer = true;     ///< restarted, it computes the same to the bit
     Millis fault_time{30'000};
+    std::uint32_t followers = 0;    ///< behind the nodes
     Manifest manifest;
     coordinator::CoreConfig coordinator;
     std::vector<float> base_theta;  ///< of a fork: S_0
@@ -28,6 +29,7 @@ struct Overrides {
     std::optional<FaultPlan> plan;
     std::optional<std::uint32_t> nodes;
     std::optional<Millis> fault_time;
+    std::optional<std::uint32_t> followers;  ///< without it: as drawn, and none beside a plan
     bool fork = false;  ///< S_0 is a state of another run, whose file the coordinator has
 };
 
@@ -81,6 +83,9 @@ class Simulation {
     void draw_settings(const Overrides& overrides);
     void make_fork();
     void build();
+    void check_followers(const coordinator::Op& op) const;
+    void add_followers(const Overrides& overrides);
+    void harm(std::uint32_t follower, Rng& rng);
     std::uint32_t copies_due(Step step) const;
     void run_until(Mono until);
     bool done(Step far) const;

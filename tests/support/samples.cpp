@@ -160,12 +160,13 @@ std::vector<ControlBody> control_bodies() {
             Leaving{LeaveWhen::now},
             Left{},
             Replaced{},
-            ShardGet{counting<Digest>(33), 524288, 1000},
+            ShardGet{counting<Digest>(33), 524288, 1000, false, {}},
             ShardBlock{counting<Digest>(33), 524288, {9, 8, 7}},
             admin,
             AdminReply{5, Errc::bad_state, false, "{\"why\":\"paused\"}"},
             RebuildAsk{Term{1004}, RebuildPart::decisions, Step{4}},
-            sample_rebuild_answer()};
+            sample_rebuild_answer(),
+            ShardSources{counting<Digest>(33), {node(0), node(2)}, Bytes(64, 0x5A), 2000}};
 }
 
 }  // namespace
@@ -262,12 +263,23 @@ std::vector<std::pair<std::string, ControlMessage>> sample_control_messages() {
         "hello", "welcome", "refusal", "report", "orders", "lease_request", "lease_grant",
         "lease_return", "decisions_request", "decisions", "plan_request", "blame", "leaving", "left",
         "replaced", "shard_get", "shard_block", "admin_request", "admin_reply",
-        "rebuild_ask", "rebuild_answer"};
+        "rebuild_ask", "rebuild_answer", "shard_sources"};
     std::vector<std::pair<std::string, ControlMessage>> out;
     for (ControlBody& body : control_bodies()) {
         const char* name = kNames[body.index()];
         out.push_back({name, {run(), Term{4}, Incarnation{3}, 1000 + out.size(), std::move(body)}});
     }
+    // Fields of 1.2 in older messages.
+    auto later = [&](const char* name, ControlBody body) {
+        out.push_back({name, {run(), Term{4}, Incarnation{3}, 1000 + out.size(), std::move(body)}});
+    };
+    Hello hello = sample_hello();
+    hello.follow = true;
+    later("hello_follow", std::move(hello));
+    Report report = sample_report();
+    report.shards = {0b101, 0x80};
+    later("report_shards", std::move(report));
+    later("shard_get_ask", ShardGet{counting<Digest>(33), 524288, 1000, true, {node(1)}});
     return out;
 }
 
@@ -282,7 +294,8 @@ std::vector<std::pair<std::string, PeerMessage>> sample_peer_messages() {
             {"gone", {run(), Gone{block, {PieceIndex{0}}, GoneReason::pruned}}},
             {"data_contribution", {run(), piece}},
             {"data_result", {run(), mean}},
-            {"have", {run(), Have{result, {0b101, 0x80}}}}};
+            {"have", {run(), Have{result, {0b101, 0x80}}}},
+            {"get_shard", {run(), Get{{ObjectKind::shard, Step{}, counting<Digest>(33)}, {PieceIndex{3}}}}}};
 }
 
 }  // namespace skerry::test

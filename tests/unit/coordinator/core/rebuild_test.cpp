@@ -320,6 +320,38 @@ TEST_F(RebuildTest, OneConfirmedNodeIsEnoughWhereOneMayBeLost) {
     EXPECT_TRUE(desk->finish(false));
 }
 
+TEST_F(RebuildTest, AFollowerIsNotWaitedForAndWhatItKnowsIsOfUse) {
+    Teller& f = c;
+    decide(3, {&a, &b});
+    SignedBody body = roster(4, {&a, &b, &f});
+    Roster parsed = *parse_roster(body.body);
+    for (RosterEntry& entry : parsed.nodes)
+        if (entry.node == f.id) entry.state = NodeState::following;
+    body.body = to_bytes(parsed);
+    holds(a, 2, body);
+    holds(b, 2, body);
+    holds(f, 3, body);
+    open();
+    for (Teller* t : {&a, &b}) dial(*t);
+    desk->confirm({a.id, b.id, f.id});
+    for (Teller* t : {&a, &b}) dial(*t);
+    pass(Millis(1000));
+    EXPECT_EQ(desk->status().members, 2U);
+    EXPECT_EQ(desk->status().answered, 2U);
+    EXPECT_TRUE(desk->status().enough());
+    EXPECT_EQ(desk->status().head, Step{2});
+    dial(f);
+    pass(Millis(1000));
+    EXPECT_EQ(desk->status().members, 2U);
+    EXPECT_EQ(desk->status().head, Step{3}) << "the votes in its records prove them";
+    auto rebuilt = desk->finish(false);
+    ASSERT_TRUE(rebuilt) << rebuilt.error().detail;
+    std::map<NodeId, NodeState> states;
+    for (const co::Op& o : rebuilt->tx.ops)
+        if (const auto* put = std::get_if<co::op::PutNode>(&o)) states[put->node.node] = put->node.state;
+    EXPECT_EQ(states, (std::map<NodeId, NodeState>{{a.id, NodeState::joining}, {b.id, NodeState::joining}, {f.id, NodeState::following}}));
+}
+
 TEST_F(RebuildTest, BadRecordsOfOneAreTakenFromAnother) {
     decide(5, {&a, &b});
     for (Teller* t : {&a, &b, &c}) holds(*t, 5, roster(4, {&a, &b, &c}));

@@ -176,6 +176,7 @@ void Rig::hello_with(FakeNode& node, Bytes token_id, Bytes token_secret, std::in
     sessions[node.session] = &node;
     Hello h;
     h.versions = node.versions;
+    h.follow = node.follow;
     h.run_name = "reef";
     h.node_name = node.name;
     h.curve.bytes[0] = node.key.bytes[0];

@@ -29,6 +29,7 @@ struct FakeNode {
     PublicKey key;
     BootId boot;
     VersionRange versions;
+    bool follow = false;
     Bytes ticket;
     Incarnation in_memory;
     Incarnation on_disk;

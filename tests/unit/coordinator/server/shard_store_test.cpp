@@ -50,6 +50,19 @@ TEST_F(ShardStoreTest, BytesThatDoNotHashToTheNameAreDeleted) {
     EXPECT_EQ(store.presence(name)->bytes, 0U);
 }
 
+TEST_F(ShardStoreTest, HashesOfItsBlocksAreMadeOnceAndOnlyOfAWholeShard) {
+    ASSERT_TRUE(store.append(name, 0, bytes, 1000));
+    const Digest hash = sha256(bytes);
+    const Bytes expected(hash.bytes.begin(), hash.bytes.end());  // one block
+    EXPECT_EQ(*store.block_hashes(name), expected);
+    fs::resize_file(store.path_of(name), 999);
+    fs::resize_file(store.path_of(name), 1000);
+    EXPECT_EQ(*store.block_hashes(name), expected) << "kept";
+    fs::remove(fs::path(folder) / "shards" / (name.hex() + ".blocks"));
+    EXPECT_EQ(store.block_hashes(name).error().code, Errc::digest_mismatch);
+    EXPECT_EQ(store.block_hashes(Digest{}).error().code, Errc::not_found);
+}
+
 TEST_F(ShardStoreTest, RefusesBlocksThatDoNotFit) {
     EXPECT_EQ(store.append(name, 0, bytes, 999).error().code, Errc::too_large);
     EXPECT_EQ(store.append(name, 0, {}, 1000).error().code, Errc::too_large);

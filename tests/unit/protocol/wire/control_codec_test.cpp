@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <set>
 
 #include "protocol/wire/limits.hpp"
 #include "tests/support/samples.hpp"
@@ -14,7 +15,9 @@ using namespace skerry::test;
 
 TEST(ControlCodec, EveryMessageRoundTrips) {
     auto samples = sample_control_messages();
-    ASSERT_EQ(samples.size(), std::variant_size_v<ControlBody>);
+    std::set<std::size_t> kinds;
+    for (const auto& [name, message] : samples) kinds.insert(message.body.index());
+    ASSERT_EQ(kinds.size(), std::variant_size_v<ControlBody>);
     for (const auto& [name, message] : samples) {
         auto frame = to_frame(message, kMaxFrame);
         ASSERT_TRUE(frame) << name;
