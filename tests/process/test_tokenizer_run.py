@@ -73,6 +73,11 @@ class TokenizerRun(ProcessTest):
         refused = node.ask(*ask, check=False)
         self.assertEqual(error_of(refused), (2, "USAGE"))
         self.assertIn("--tokenizer", refused.stderr)
+        out = self.folder / "exported"
+        self.wait(lambda: node.ask("export", "-o", out, "--dtype", "bf16", check=False).returncode == 0, 30, "the tokenizer's way to the node")
+        self.assertEqual((out / "tokenizer.json").read_bytes(), (model / "tokenizer.json").read_bytes())
+        self.assertFalse((out / "tokenizer_config.json").exists(), "there was none beside it")
+        self.assertEqual(json.loads((out / "config.json").read_text())["dtype"], "bfloat16")
         other = self.folder / "other.json"
         other.write_text((model / "tokenizer.json").read_text() + "\n")
         self.assertEqual(error_of(node.ask(*ask, "--tokenizer", other, check=False)), (14, "DATA_INVALID"))
