@@ -101,15 +101,20 @@ def errors():
 
 
 def trainer_speed():
-    bench = ROOT / "tests" / "bench" / "trainer_vs_eager.py"
-    done = run([sys.executable, bench, "--trainer", BUILD / "bin" / "skerry-trainer", "--json"], "trainer-speed", 900)
+    result = speeds("eager", 900)
+    value = ", ".join(f"{name} {figures['eager']['ratio']:.2f}" for name, figures in sorted(result["results"].items()))
+    need(result["reached"], value)
+    return value
+
+
+def speeds(against, patience):
+    """The object that trainer_speed.py prints last."""
+    bench = ROOT / "tests" / "bench" / "trainer_speed.py"
+    done = run([sys.executable, bench, "--trainer", BUILD / "bin" / "skerry-trainer", "--against", against, "--json"], "trainer-speed", patience)
     try:
-        result = json.loads(done.stdout.strip().splitlines()[-1])
+        return json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
         raise Failed(f"exit status {done.returncode}: {(done.stderr.strip() or 'no output').splitlines()[-1]}") from None
-    value = ", ".join(f"{name} {ratio:.2f}" for name, ratio in sorted(result.items()))
-    need(all(ratio >= 1.0 for ratio in result.values()), value)
-    return value
 
 
 def disk_operations():

@@ -85,9 +85,10 @@ def initial(c, seed=1):
 
 
 class Llama(torch.nn.Module):
-    def __init__(self, config, flat, max_seq):
+    def __init__(self, config, flat, max_seq, products=False):
+        """products: attention written out instead of scaled_dot_product_attention."""
         super().__init__()
-        self.c = config
+        self.c, self.products = config, products
         at = 0
         self.names = {}
         for name, shape, norm in tensor_table(config):
@@ -111,6 +112,15 @@ class Llama(torch.nn.Module):
         turned = torch.cat([-x[..., half:], x[..., :half]], -1)
         return x * self.cos[:t].to(x.dtype) + turned * self.sin[:t].to(x.dtype)
 
+    def attention(self, q, k, v):
+        if not self.products:
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+        t, group = q.shape[-2], q.shape[1] // k.shape[1]
+        k, v = (x.repeat_interleave(group, 1) if group > 1 else x for x in (k, v))
+        future = torch.ones(t, t, dtype=torch.bool, device=q.device).triu(1)
+        scores = (q @ k.transpose(-1, -2)) * (q.shape[-1] ** -0.5)
+        return torch.softmax(scores.masked_fill(future, float("-inf")), -1).to(v.dtype) @ v
+
     def forward(self, ids):
         c, w = self.c, self.names
         b, t = ids.shape
@@ -123,7 +133,7 @@ class Llama(torch.nn.Module):
             k = F.linear(y, w[p + "self_attn.k_proj.weight"], w.get(p + "self_attn.k_proj.bias")).view(b, t, kv, hd).transpose(1, 2)
             v = F.linear(y, w[p + "self_attn.v_proj.weight"], w.get(p + "self_attn.v_proj.bias")).view(b, t, kv, hd).transpose(1, 2)
             q, k = self.rotate(q), self.rotate(k)
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=h != kv)
+            y = self.attention(q, k, v)
             x = x + F.linear(y.transpose(1, 2).reshape(b, t, h * hd), w[p + "self_attn.o_proj.weight"], w.get(p + "self_attn.o_proj.bias"))
             y = self.norm(x, w[p + "post_attention_layernorm.weight"])
             gate = F.silu(F.linear(y, w[p + "mlp.gate_proj.weight"]))
