@@ -112,6 +112,7 @@ Task<Result<void>> TrainerHost::bring_up() {
     if (!spoke) co_return fail(spoke.error());
     auto elements = co_await trainer->configure(data_->model(), data_->train());
     if (!elements) co_return fail(elements.error());
+    log_info("trainer.ready", {{"setup", trainer->status().setup}});
     if (*elements != store_->manifest().elements)
         co_return fail(Errc::bad_shape, "trainer counts " + std::to_string(*elements) + " weights, the run " +
                                             std::to_string(store_->manifest().elements));
@@ -130,6 +131,8 @@ Task<> TrainerHost::watch(std::uint64_t generation) {
         if (auto* done = std::get_if<RoundDone>(&*event)) {
             OpId op = std::exchange(training_, OpId{});
             if (op != OpId{}) finish(op, Answer{RoundAnswer{to_why(done->why), to_core(done->delta)}});
+        } else if (auto* notice = std::get_if<TrainerNotice>(&*event)) {
+            log_warn("trainer.notice", {{"code", std::string(to_name(notice->code))}, {"detail", notice->detail}});
         } else if (auto* gone = std::get_if<TrainerExit>(&*event)) {
             std::string status = "exit status " + std::to_string(gone->exit_status);
             ended(generation, TrainerGone{gone->code, gone->detail.empty() ? status : gone->detail + ", " + status});

@@ -358,6 +358,11 @@ bool ChildProcess::Link::take_event(const std::string& kind, const Json& object)
         if (tokens && generated_) generated_(*tokens);
         return tokens.has_value();
     }
+    if (kind == "notice") {
+        events_.push_back(TrainerNotice{errc_of(text_or(object, "code")), text_or(object, "detail").substr(0, 2048)});
+        event_wake_.cancel();
+        return true;
+    }
     if (kind == "done") {
         status_.phase = "idle";
         status_.delta = counters_of(object);

@@ -26,6 +26,8 @@ constexpr NumberKey kNumbers[] = {
     {"eps", &TrainConfig::eps, 1e-20, 1},
     {"weight_decay", &TrainConfig::weight_decay, 0, 100},
     {"clip", &TrainConfig::clip, 0, 1e9},
+    {"muon_lr", &TrainConfig::muon_lr, 0, 100},
+    {"muon_momentum", &TrainConfig::muon_momentum, 0, 0.999999},
 };
 
 struct CountKey {
@@ -43,21 +45,30 @@ constexpr CountKey kCounts[] = {
 struct SizeKey {
     const char* name;
     std::uint32_t TrainConfig::*field;
-    std::uint32_t limit;
+    std::uint32_t least, limit;
 };
 constexpr SizeKey kSizes[] = {
-    {"batch", &TrainConfig::batch, 1U << 16},
-    {"seq", &TrainConfig::seq, 1U << 20},
+    {"batch", &TrainConfig::batch, 1, 1U << 16},
+    {"seq", &TrainConfig::seq, 1, 1U << 20},
+    {"micro_batch", &TrainConfig::micro_batch, 0, 1U << 16},
 };
 
 constexpr const char* kSchedules[] = {"wsd", "cosine", "constant"};
 constexpr const char* kPrecisions[] = {"fp32", "bf16", "auto"};
+constexpr const char* kOptimizers[] = {"adamw", "muon"};
+constexpr const char* kRecompute[] = {"auto", "none", "attention", "layers"};
 
-template <class Enum>
-Result<Enum> choice(const std::string& key, const Json& value, const char* const (&names)[3]) {
-    for (int i = 0; i < 3; ++i)
-        if (value == names[i]) return static_cast<Enum>(i);
-    return invalid(key, std::string("expected ") + names[0] + ", " + names[1] + " or " + names[2]);
+template <class Enum, std::size_t N>
+Result<void> choose(Enum& out, const std::string& key, const Json& value, const char* const (&names)[N]) {
+    std::string known;
+    for (std::size_t i = 0; i < N; ++i) {
+        if (value == names[i]) {
+            out = static_cast<Enum>(i);
+            return {};
+        }
+        known += std::string(i == 0 ? "" : i + 1 < N ? ", " : " or ") + names[i];
+    }
+    return invalid(key, "expected " + known);
 }
 
 Result<bool> number_key(TrainConfig& out, const std::string& key, const Json& value) {
@@ -76,8 +87,8 @@ Result<bool> number_key(TrainConfig& out, const std::string& key, const Json& va
     }
     for (const auto& k : kSizes) {
         if (key != k.name) continue;
-        if (!value.is_number_integer() || value < 1 || value > k.limit)
-            return invalid(key, "expected an integer from 1 to " + std::to_string(k.limit));
+        if (!value.is_number_integer() || value < k.least || value > k.limit)
+            return invalid(key, "expected an integer from " + std::to_string(k.least) + " to " + std::to_string(k.limit));
         out.*k.field = value.get<std::uint32_t>();
         return true;
     }
@@ -85,18 +96,10 @@ Result<bool> number_key(TrainConfig& out, const std::string& key, const Json& va
 }
 
 Result<void> set_key(TrainConfig& out, const std::string& key, const Json& value) {
-    if (key == "schedule") {
-        auto parsed = choice<Schedule>(key, value, kSchedules);
-        if (!parsed) return fail(parsed.error());
-        out.schedule = *parsed;
-        return {};
-    }
-    if (key == "precision") {
-        auto parsed = choice<Precision>(key, value, kPrecisions);
-        if (!parsed) return fail(parsed.error());
-        out.precision = *parsed;
-        return {};
-    }
+    if (key == "schedule") return choose(out.schedule, key, value, kSchedules);
+    if (key == "precision") return choose(out.precision, key, value, kPrecisions);
+    if (key == "optimizer") return choose(out.optimizer, key, value, kOptimizers);
+    if (key == "recompute") return choose(out.recompute, key, value, kRecompute);
     auto known = number_key(out, key, value);
     if (!known) return fail(known.error());
     if (!*known) return invalid(key, "unknown key");
@@ -107,8 +110,8 @@ Result<void> set_key(TrainConfig& out, const std::string& key, const Json& value
 
 Result<void> check(const TrainConfig& c) {
     for (const auto& k : kSizes) {
-        if (c.*k.field < 1 || c.*k.field > k.limit)
-            return invalid(k.name, "expected an integer from 1 to " + std::to_string(k.limit));
+        if (c.*k.field < k.least || c.*k.field > k.limit)
+            return invalid(k.name, "expected an integer from " + std::to_string(k.least) + " to " + std::to_string(k.limit));
     }
     for (const auto& k : kNumbers) {
         const double v = c.*k.field;
@@ -134,6 +137,8 @@ Result<TrainConfig> parse_train_config(std::string_view text) {
     return out;
 }
 
+const char* to_name(Recompute value) { return kRecompute[static_cast<int>(value)]; }
+
 std::string to_json(const TrainConfig& c) {
     nlohmann::ordered_json json;
     for (const auto& k : kSizes) json[k.name] = c.*k.field;
@@ -141,6 +146,13 @@ std::string to_json(const TrainConfig& c) {
     json["schedule"] = kSchedules[static_cast<int>(c.schedule)];
     for (const auto& k : kCounts) json[k.name] = c.*k.field;
     json["precision"] = kPrecisions[static_cast<int>(c.precision)];
+    // These came later: an older trainer reads a run that does not use them.
+    if (c.micro_batch == 0) json.erase("micro_batch");
+    if (c.recompute != Recompute::automatic) json["recompute"] = kRecompute[static_cast<int>(c.recompute)];
+    if (c.optimizer == InnerOptimizer::muon) json["optimizer"] = kOptimizers[1];
+    const TrainConfig usual;
+    if (c.muon_lr == usual.muon_lr) json.erase("muon_lr");
+    if (c.muon_momentum == usual.muon_momentum) json.erase("muon_momentum");
     return json.dump();
 }
 

@@ -11,6 +11,14 @@ namespace skerry::node {
 
 enum class Schedule { wsd, cosine, constant };
 enum class Precision { fp32, bf16, automatic };
+enum class InnerOptimizer { adamw, muon };
+/// What of the forward pass the backward pass computes again instead of finding it in memory.
+enum class Recompute {
+    automatic,
+    none,
+    attention,  ///< the attention probabilities
+    layers,     ///< all of a layer but its input
+};
 
 /// Field names are the JSON keys of docs/trainer-protocol.md, section 5.
 struct TrainConfig {
@@ -27,16 +35,23 @@ struct TrainConfig {
     double eps = 1e-8;
     double weight_decay = 0.1;
     double clip = 1.0;  ///< global gradient norm; 0: none
+    InnerOptimizer optimizer = InnerOptimizer::adamw;
+    double muon_lr = 0.02;  ///< Muon's peak, for the matrices of the layers; it follows the same schedule
+    double muon_momentum = 0.95;
+    std::uint32_t micro_batch = 0;  ///< sequences at a time at most; 0: as many as fit
+    Recompute recompute = Recompute::automatic;
     Precision precision = Precision::automatic;
     std::uint64_t seed = 1;
 
     friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
 };
 
+const char* to_name(Recompute value);
+
 /// Errors: config_invalid with the key.
 Result<TrainConfig> parse_train_config(std::string_view json);
 Result<void> check(const TrainConfig& config);
-/// One line with every key; `parse_train_config` reads it back to an equal value.
+/// One line with every key, but those of Muon, `micro_batch` and `recompute` only if they say something; `parse_train_config` reads it back to an equal value.
 std::string to_json(const TrainConfig& config);
 
 /// Learning rate once `tokens` tokens are trained. Equal on every node: doubles, one fixed order.

@@ -38,7 +38,13 @@ struct TrainerExit {
     std::string detail;
 };
 
-using TrainerEvent = std::variant<RoundDone, TrainerExit>;
+/// Something its owner should know: memory ran out and it goes on in less.
+struct TrainerNotice {
+    Errc code = Errc::internal;
+    std::string detail;
+};
+
+using TrainerEvent = std::variant<RoundDone, TrainerExit, TrainerNotice>;
 
 /// How the trainer stands; data for whoever judges whether it hangs.
 struct TrainerStatus {
@@ -51,6 +57,7 @@ struct TrainerStatus {
     double last_loss = 0;
     double lr = 0;
     double tokens_per_s = 0;
+    std::string setup;  ///< what it works with, from its answer to `configure`: precision, products, threads, micro-batch
 };
 
 /// A trainer as the agent sees it. All calls on the agent's io thread; requests are answered in order.

@@ -65,6 +65,7 @@ void plan_forward(WorkspaceLayout& out, Planner& to, const Sizes& s, const Works
     out.out = to.elements(s.n * s.heads_width);
     out.last = to.elements(s.n * s.d);
     out.logits = to.elements(s.n * model.vocab_size);
+    out.tiles = to.floats(plan.bf16 && plan.in_float ? kTileFloats : 0);
     out.rope = to.floats(std::uint64_t{plan.seq} * model.head_dim);
 }
 
@@ -106,15 +107,75 @@ WorkspaceLayout make_workspace_layout(const ModelConfig& model, const WorkspaceP
     return out;
 }
 
-TrainerMemory trainer_memory(const ModelConfig& model, const WorkspacePlan& plan) {
+std::vector<MuonGroup> muon_groups(const ModelConfig& model) {
+    constexpr std::uint64_t kMostElements = std::uint64_t{1} << 24;
+    const TensorTable table = make_tensor_table(model);
+    std::vector<MuonGroup> out;
+    for (std::uint32_t i = 0; i < table.tensors.size(); ++i) {
+        const TensorInfo& t = table.tensors[i];
+        if (t.shape.size() != 2 || !t.name.starts_with("model.layers.")) continue;
+        auto same = std::find_if(out.begin(), out.end(), [&](const MuonGroup& g) { return g.rows == t.shape[0] && g.columns == t.shape[1]; });
+        if (same == out.end()) same = out.insert(out.end(), MuonGroup{t.shape[0], t.shape[1], {}, 1});
+        same->tensors.push_back(i);
+    }
+    for (MuonGroup& g : out)
+        g.at_once = std::clamp<std::uint64_t>(kMostElements / g.elements_each(), 1, g.tensors.size());
+    return out;
+}
+
+TrainerMemory trainer_memory(const ModelConfig& model, const TrainConfig& train, const WorkspacePlan& plan) {
     const std::uint64_t elements = make_tensor_table(model).elements;
     TrainerMemory out;
     out.weights = elements * (sizeof(float) * 2 + (plan.bf16 ? 2 : 0));
     out.optimizer = elements * sizeof(float) * 2;
+    if (train.optimizer == InnerOptimizer::muon) {
+        std::uint64_t scratch = 0;
+        for (const MuonGroup& g : muon_groups(model)) {
+            out.optimizer -= g.tensors.size() * g.rows * g.columns * sizeof(float);  // no second moment
+            scratch = std::max(scratch, g.at_once * g.elements_each());
+        }
+        out.optimizer += scratch * sizeof(float);
+    }
     out.workspace = make_workspace_layout(model, plan).bytes;
     out.program = kProgramBytes;
     out.total = out.weights + out.optimizer + out.workspace + out.program;
     return out;
+}
+
+std::vector<WorkspacePlan> workspace_plans(const TrainConfig& train, const WorkspacePlan& base) {
+    std::vector<WorkspacePlan> out;
+    const std::uint32_t most = train.micro_batch == 0 ? train.batch : std::min(train.micro_batch, train.batch);
+    for (const Recompute again : {Recompute::none, Recompute::attention, Recompute::layers}) {
+        if (train.recompute != Recompute::automatic && again < train.recompute) continue;
+        for (std::uint32_t size = most;; size = (size + 1) / 2) {
+            WorkspacePlan plan = base;
+            plan.seq = train.seq;
+            plan.micro_batch = size;
+            plan.accumulate = size < train.batch;
+            plan.recompute = again;
+            out.push_back(plan);
+            if (size == 1) break;
+        }
+    }
+    return out;
+}
+
+std::size_t first_that_fits(const ModelConfig& model, const TrainConfig& train, const std::vector<WorkspacePlan>& plans,
+                            std::uint64_t available) {
+    std::size_t i = 0;
+    while (i < plans.size() && trainer_memory(model, train, plans[i]).total > available) ++i;
+    return i;
+}
+
+TrainerMemory trainer_memory(const ModelConfig& model, const TrainConfig& train, bool bf16, std::uint32_t threads,
+                             std::uint64_t available) {
+    WorkspacePlan base;
+    base.bf16 = bf16;
+    base.in_float = bf16;  // the larger of the two
+    base.threads = threads;
+    const auto plans = workspace_plans(train, base);
+    const std::size_t at = available == 0 ? 0 : first_that_fits(model, train, plans, available);
+    return trainer_memory(model, train, plans[std::min(at, plans.size() - 1)]);
 }
 
 }  // namespace skerry::node

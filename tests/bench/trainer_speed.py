@@ -1,7 +1,7 @@
 """skerry-trainer beside PyTorch on the same libtorch, threads and model, in turns.
 
 usage: trainer_speed.py --trainer PATH [--against compiled|eager] [--threads 1,2] [--only NAME] [--rounds 7]
-                        [--seconds 1.0] [--json]
+                        [--seconds 1.0] [--clock wall|cpu] [--json]
 
 compiled (bf16): torch.compile with scaled_dot_product_attention, and torch.compile with attention written out as products;
 both with the fused AdamW. eager (bf16 and fp32): torch.nn.functional with scaled_dot_product_attention, fused AdamW.
@@ -9,7 +9,8 @@ both with the fused AdamW. eager (bf16 and fp32): torch.nn.functional with scale
 Everybody is a process of its own that works while the others wait. A line for each model and number of threads: tokens a
 second (medians), the medians of the ratios of neighbouring turns, the share of the rate of a large product in bf16 (of
 the same turns), and the peak resident memory after the first steps. With --json the last line is an object of the figures.
-Exit status 0 if every bar is reached. Run it with the Python that has the torch that the trainer was built with.
+On a machine that does other work too, --clock cpu counts the processor time used instead of the time passed; with more than one
+thread that counts waiting, too. Exit status 0 if every bar is reached. Run it with the Python that has the torch that the trainer was built with.
 """
 
 import argparse
@@ -138,6 +139,11 @@ class Products:
         return count * 2 * PRODUCT**3 / (time.perf_counter() - begin) / 1e9
 
 
+def processor_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def work(order):
     """The child's side: a count a line in, a figure a line out; `memory` resets the peak and `peak` tells it."""
     who = {"trainer": Trainer, "products": Products}.get(order["who"], Torch)(order)
@@ -150,7 +156,10 @@ def work(order):
             status = pathlib.Path(f"/proc/{who.pid}/status").read_text()
             answer = int(next(x for x in status.splitlines() if x.startswith("VmHWM")).split()[1]) / 1024
         else:
+            used, begin = processor_seconds(who.pid), time.perf_counter()
             answer = who.steps(int(word))
+            if order["clock"] == "cpu":
+                answer *= (time.perf_counter() - begin) / max(0.01, processor_seconds(who.pid) - used)
         print(answer, flush=True)
 
 
@@ -232,6 +241,7 @@ def main():
     parser.add_argument("--only", choices=MODELS)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -247,7 +257,8 @@ def main():
         for name in names:
             for precision in ["bf16"] if compiled else ["fp32", "bf16"]:
                 for t in threads:
-                    order = {"model": name, "precision": precision, "threads": t, "program": options.trainer, "folder": folder}
+                    order = {"model": name, "precision": precision, "threads": t, "program": options.trainer, "folder": folder,
+                             "clock": options.clock}
                     out, reached = compare(order, OPPONENTS[options.against], options)
                     results[f"{name}, {precision}, {t} thread(s)"] = out
                     good = good and reached

@@ -54,10 +54,10 @@ def write_shard(path, tokens, mask=None):
             f.write(np.where(mask, tokens, np.asarray(tokens) | NO_TARGET).astype("<u4").tobytes())
 
 
-def run_trainer(program, folder, config, precision, theta, tokens, offsets, kernels, mask=None):
+def run_trainer(program, folder, config, precision, theta, tokens, offsets, kernels, mask=None, train=None):
     theta.numpy().tofile(f"{folder}/theta.f32")
     write_shard(f"{folder}/data.bin", tokens, mask)
-    order = dict(model=config, train=TRAIN | dict(precision=precision), theta=f"{folder}/theta.f32",
+    order = dict(model=config, train=(train or TRAIN) | dict(precision=precision), theta=f"{folder}/theta.f32",
                  data=f"{folder}/data.bin", sequences=offsets, steps=STEPS, lr=TRAIN["lr"], out=folder)
     with open(f"{folder}/order.json", "w") as f:
         json.dump(order, f)

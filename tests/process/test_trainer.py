@@ -112,6 +112,65 @@ class Cases:
 class TorchTrainer(Cases, unittest.TestCase):
     program = TORCH
 
+    def trained(self, prefix=(), arguments=(), **settings):
+        """A client after two steps of a batch of 8, and the answer to config."""
+        client = trainer_client.TrainerClient([*prefix, *self.program, *arguments])
+        self.addCleanup(client.close)
+        client.wait_event("trainer")
+        model = MODEL | {"hidden_size": 256, "intermediate_size": 704, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 64,
+                         "num_hidden_layers": 4, "max_position_embeddings": 256}
+        answer = client.ask("config", {"version": 1, "model": model, "train": TRAIN | {"batch": 8, "seq": 256} | settings})
+        theta = trainer_client.memory_of(trainer_client.random_theta(trainer_client.elements_of(model)))
+        client.attach("theta", theta, answer["elements"])
+        os.close(theta)
+        with tempfile.TemporaryDirectory() as folder:
+            trainer_client.write_shard(f"{folder}/data.bin", [i * i % 251 for i in range(5000)])
+            client.ask("file", {"file": 0, "path": f"{folder}/data.bin"})
+        client.ask("load", {"optimizer": "reset"})
+        client.ask("feed", {"sequences": [[0, 256 * i] for i in range(16)]})
+        client.ask("train", {"round": 1, "tokens": 0, "participants": 1, "first_step": 0, "max_steps": 0, "deadline_ms": 0})
+        return client, answer, client.wait_event("done")
+
+    def bytes_of(self, client, field):
+        status = pathlib.Path(f"/proc/{client.process.pid}/status").read_text()
+        return 1024 * int(next(line for line in status.splitlines() if line.startswith(field)).split()[1])
+
+    def test_it_says_what_it_needs_and_needs_no_more(self):
+        for precision in ("fp32", "bf16"):
+            client, answer, _ = self.trained(precision=precision)
+            self.assertEqual((answer["micro_batch"], answer["recompute"]), (8, "none"))
+            peak = self.bytes_of(client, "VmHWM")
+            self.assertLess(peak, 1.1 * answer["memory_bytes"], precision)
+            self.assertGreater(peak, 0.5 * answer["memory_bytes"], precision)
+
+    def test_without_memory_the_batch_is_cut_and_the_step_the_same(self):
+        _, whole, expected = self.trained(precision="fp32")
+        client, cut, done = self.trained(precision="fp32", arguments=["--memory", str(whole["memory_bytes"] - (40 << 20))])
+        self.assertLess(cut["micro_batch"], 8)
+        self.assertLess(cut["memory_bytes"], whole["memory_bytes"])
+        self.assertAlmostEqual(done["loss"], expected["loss"], places=4)
+        _, least, done = self.trained(precision="fp32", micro_batch=1, recompute="layers")
+        self.assertEqual((least["micro_batch"], least["recompute"]), (1, "layers"))
+        self.assertAlmostEqual(done["loss"], expected["loss"], places=4)
+
+    def test_memory_that_runs_out_does_not_end_it(self):
+        whole, _, expected = self.trained(precision="fp32")
+        # The estimate knows nothing of this limit: the allocation itself fails.
+        limit = self.bytes_of(whole, "VmData") - (60 << 20)
+        client, cut, done = self.trained(prefix=["prlimit", f"--data={limit}"], precision="fp32")
+        self.assertLess(cut["micro_batch"], 8)
+        self.assertAlmostEqual(done["loss"], expected["loss"], places=4)
+
+    def test_where_nothing_fits_it_says_what_is_needed(self):
+        client = trainer_client.TrainerClient([*self.program, "--memory", str(128 << 20)])
+        self.addCleanup(client.close)
+        client.wait_event("trainer")
+        client.send("config", {"version": 1, "model": MODEL, "train": TRAIN})
+        failed = client.wait_event("failed")
+        self.assertEqual(failed["code"], "NOT_ENOUGH_MEMORY")
+        self.assertRegex(failed["detail"], r"needs \d+ MiB at least .* has 128 MiB")
+        self.assertEqual(client.process.wait(30), 5)
+
     def test_weights_that_are_not_finite_end_it(self):
         theta = array.array("f", trainer_client.random_theta(trainer_client.elements_of(MODEL)))
         theta[300] = float("nan")

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <new>
+#include <string_view>
 #include <utility>
 
 #include "node/trainer/torch/decoder.hpp"
@@ -46,24 +47,73 @@ Region::~Region() {
     if (data_) ::munmap(data_, elements_ * sizeof(float));
 }
 
-InnerLoop::InnerLoop(const ModelConfig& model, const TrainConfig& train, bool bf16, std::uint32_t threads)
-    : model_config_(model), train_(train), table_(make_tensor_table(model)), bf16_(bf16) {
-    WorkspacePlan plan;
-    plan.bf16 = bf16;
-    plan.micro_batch = train.batch;
-    plan.seq = train.seq;
-    plan.threads = threads;
-    constexpr std::uint64_t kKeepAttention = std::uint64_t{1} << 30;
-    if (make_workspace_layout(model, plan).p.bytes > kKeepAttention) plan.recompute = Recompute::attention;
-    model_ = make_model(model, plan);
+namespace {
+
+/// ATen and oneDNN say "not enough memory" by exceptions of their own.
+bool is_out_of_memory(const std::exception& e) {
+    if (dynamic_cast<const std::bad_alloc*>(&e)) return true;
+    const std::string_view text = e.what();
+    return text.find("memory") != text.npos && (text.find("alloc") != text.npos || text.find("out of") != text.npos);
+}
+
+std::string mebibytes(std::uint64_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+
+}  // namespace
+
+InnerLoop::InnerLoop(const ModelConfig& model, const TrainConfig& train, const Resources& resources)
+    : model_config_(model), train_(train), table_(make_tensor_table(model)), bf16_(resources.bf16), optimizer_(model, train) {
+    WorkspacePlan base;
+    base.bf16 = resources.bf16;
+    base.in_float = resources.bf16_in_float;
+    base.threads = resources.threads;
+    plans_ = workspace_plans(train, base);
+    // A tenth of what is free stays free.
+    const std::uint64_t free = memory_available() / 10 * 9;
+    const std::uint64_t available = resources.memory == 0 ? free : std::min(free, resources.memory);
+    plan_ = first_that_fits(model, train, plans_, available);
+    if (plan_ == plans_.size())
+        throw NotEnoughMemory("the trainer needs " + mebibytes(trainer_memory(model, train, plans_.back()).total) +
+                              " at least (micro-batch 1, layers computed again) and has " + mebibytes(available));
+    make_model_that_fits();
     local_ = Buffer<float>(table_.elements);
-    m_ = Buffer<float>(table_.elements);
-    v_ = Buffer<float>(table_.elements);
-    if (bf16) shadow_ = Buffer<Bf16>(table_.elements);
+    if (bf16_) shadow_ = Buffer<Bf16>(table_.elements);
     const std::size_t n = std::size_t{train.batch} * train.seq;
     raw_.resize(train.seq + 1);
     inputs_.resize(n);
     targets_.resize(n);
+}
+
+void InnerLoop::make_model_that_fits() {
+    for (;; ++plan_) {
+        if (plan_ == plans_.size()) {
+            plan_ = plans_.size() - 1;
+            throw NotEnoughMemory("the trainer needs " + mebibytes(memory().total) + " at least (micro-batch 1, layers computed again) and " +
+                                  mebibytes(memory_available()) + " are free on this machine; its own limit may be lower");
+        }
+        try {
+            model_ = make_model(model_config_, plans_[plan_]);
+            return;
+        } catch (const std::exception& e) {
+            if (!is_out_of_memory(e)) throw;
+        }
+    }
+}
+
+/// `work` computes from weights and tokens and changes neither, so after running out of memory it can be done again.
+template <class Work>
+double InnerLoop::in_less_memory(const Work& work) {
+    for (;;) {
+        try {
+            return work();
+        } catch (const std::exception& e) {
+            if (!is_out_of_memory(e) || dynamic_cast<const NotEnoughMemory*>(&e)) throw;
+        }
+        const std::uint64_t now = memory().workspace;
+        model_.reset();
+        do ++plan_;
+        while (plan_ < plans_.size() && memory().workspace >= now);
+        make_model_that_fits();
+    }
 }
 
 Result<void> InnerLoop::attach_theta(Region region) {
@@ -107,11 +157,7 @@ Result<void> InnerLoop::load(bool reset_optimizer) {
     if (!ready) return ready;
     std::memcpy(local_.data(), theta_.data(), local_.bytes());
     weights_changed();
-    if (reset_optimizer) {
-        std::memset(m_.data(), 0, m_.bytes());
-        std::memset(v_.data(), 0, v_.bytes());
-        optimizer_step_ = 0;
-    }
+    if (reset_optimizer) optimizer_.reset();
     steps_ = sequences_ = tokens_ = targets_seen_ = 0;
     loss_sum_ = 0;
     loaded_ = true;
@@ -185,32 +231,6 @@ TokenBatch InnerLoop::tokens(std::size_t batch) const {
     return {{inputs_.data(), n}, {targets_.data(), n}, static_cast<std::uint32_t>(batch), target_count_};
 }
 
-void InnerLoop::update(double lr, double norm) {
-    ++optimizer_step_;
-    const auto t = static_cast<double>(optimizer_step_);
-    AdamW how{};
-    how.one_minus_beta1 = static_cast<float>(1.0 - train_.beta1);
-    how.beta2 = static_cast<float>(train_.beta2);
-    how.one_minus_beta2 = static_cast<float>(1.0 - train_.beta2);
-    how.eps = static_cast<float>(train_.eps);
-    how.step = static_cast<float>(lr / (1.0 - std::pow(train_.beta1, t)));
-    how.inverse2 = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(train_.beta2, t)));
-    // As torch.nn.utils.clip_grad_norm_.
-    how.gradient_scale =
-        train_.clip > 0 ? static_cast<float>(std::min(1.0, train_.clip / (norm + 1e-6))) : 1.F;
-    Bf16* shadow = bf16_ ? shadow_.data() : nullptr;
-    const auto& all = table_.tensors;
-    for (std::size_t i = 0; i < all.size();) {
-        std::size_t j = i + 1;  // neighbours of one kind in one call
-        while (j < all.size() && all[j].kind == all[i].kind) ++j;
-        const double decay = all[i].kind == TensorKind::normal ? train_.weight_decay : 0.0;
-        how.keep = static_cast<float>(1.0 - lr * decay);
-        model_->adamw(local_.data(), m_.data(), v_.data(), shadow, all[i].offset,
-                      all[j - 1].offset + all[j - 1].elements, how);
-        i = j;
-    }
-}
-
 Result<StepReport> InnerLoop::step(double lr) {
     SKERRY_ASSERT(loaded_ && !held_ && !queue_.empty());
     const std::size_t count = std::min<std::size_t>(train_.batch, queue_.size());
@@ -220,13 +240,13 @@ Result<StepReport> InnerLoop::step(double lr) {
 
     double sum = 0, norm = 0;
     if (target_count_ > 0) {
-        sum = model_->loss_and_gradient(local_weights(), tokens(count));
+        sum = in_less_memory([&] { return model_->loss_and_gradient(local_weights(), tokens(count)); });
         norm = std::sqrt(model_->gradient_sum_squares());
     }
     if (!std::isfinite(sum) || !std::isfinite(norm))
         return fail(Errc::not_finite, "loss " + std::to_string(sum) + ", gradient norm " + std::to_string(norm) +
                                           " at inner step " + std::to_string(steps_ + 1));
-    if (target_count_ > 0) update(lr, norm);
+    if (target_count_ > 0) optimizer_.step(*model_, local_.data(), bf16_ ? shadow_.data() : nullptr, lr, norm);
     queue_.erase(queue_.begin(), queue_.begin() + static_cast<long>(count));
     steps_ += 1;
     sequences_ += count;
@@ -245,7 +265,7 @@ Result<double> InnerLoop::gradient(const std::vector<SequenceRef>& batch, std::s
     SKERRY_ASSERT(batch.size() <= train_.batch && !batch.empty());
     auto read = read_batch(batch);
     if (!read) return fail(read.error());
-    const double sum = model_->loss_and_gradient(local_weights(), tokens(batch.size()));
+    const double sum = in_less_memory([&] { return model_->loss_and_gradient(local_weights(), tokens(batch.size())); });
     model_->copy_gradient(out);
     return sum / static_cast<double>(std::max<std::uint64_t>(1, target_count_));
 }
@@ -274,27 +294,27 @@ Result<void> InnerLoop::save(const std::string& path, const std::string& note, c
     if (!loaded_) return fail(Errc::bad_state, "nothing to save");
     const std::uint64_t p = table_.elements;
     const auto element = [&](std::uint64_t i) {
-        if (i >= 2 * p) return v_.data()[i - 2 * p];
-        if (i >= p) return m_.data()[i - p];
+        if (i >= 2 * p) return optimizer_.v()[i - 2 * p];
+        if (i >= p) return optimizer_.m()[i - p];
         return held_ ? local_.data()[i] : local_.data()[i] - theta_.data()[i];
     };
     const ReadElements read = [&](std::uint64_t lo, std::span<float> out) {
         for (std::size_t i = 0; i < out.size(); ++i) out[i] = element(lo + i);
     };
-    return write_progress(path, {p, optimizer_step_, delta(), targets_seen_, loss_sum_, note}, read, tick);
+    return write_progress(path, {p, optimizer_.steps(), delta(), targets_seen_, loss_sum_, note}, read, tick);
 }
 
 Result<ProgressCopy> InnerLoop::copy_progress(const std::string& note) const {
     if (!loaded_) return fail(Errc::bad_state, "nothing to save");
     const std::uint64_t p = table_.elements;
-    ProgressCopy out{{p, optimizer_step_, delta(), targets_seen_, loss_sum_, note}, nullptr};
+    ProgressCopy out{{p, optimizer_.steps(), delta(), targets_seen_, loss_sum_, note}, nullptr};
     if (3 * p * sizeof(float) > memory_available() / 4) return out;
     out.elements.reset(new (std::nothrow) float[3 * p]);
     if (!out.elements) return out;
     float* to = out.elements.get();
     for (std::uint64_t i = 0; i < p; ++i) to[i] = held_ ? local_.data()[i] : local_.data()[i] - theta_.data()[i];
-    std::memcpy(to + p, m_.data(), p * sizeof(float));
-    std::memcpy(to + 2 * p, v_.data(), p * sizeof(float));
+    std::memcpy(to + p, optimizer_.m(), p * sizeof(float));
+    std::memcpy(to + 2 * p, optimizer_.v(), p * sizeof(float));
     return out;
 }
 
@@ -305,10 +325,11 @@ Result<Restored> InnerLoop::restore(const std::string& path) {
     const TakeElements take = [&](std::uint64_t lo, std::span<const float> in) {
         for (std::size_t i = 0; i < in.size(); ++i) {
             const std::uint64_t at = lo + i;
-            if (at >= 2 * p)
-                v_.data()[at - 2 * p] = in[i];
-            else if (at >= p)
-                m_.data()[at - p] = in[i];
+            if (at >= 2 * p) {
+                float& v = optimizer_.v()[at - 2 * p];
+                if (v != in[i]) v = in[i];  // pages of zeros stay untouched
+            } else if (at >= p)
+                optimizer_.m()[at - p] = in[i];
             else
                 local_.data()[at] = theta_.data()[at] + in[i];
         }
@@ -316,7 +337,7 @@ Result<Restored> InnerLoop::restore(const std::string& path) {
     auto header = read_progress(path, p, take);
     if (!header) return fail(header.error());
     weights_changed();
-    optimizer_step_ = header->optimizer_step;
+    optimizer_.set_steps(header->optimizer_step);
     steps_ = header->delta.steps;
     sequences_ = header->delta.sequences;
     tokens_ = header->delta.tokens;
@@ -351,7 +372,7 @@ Result<EvalResult> InnerLoop::eval(WeightSource source, const std::vector<EvalSp
         if (batch.empty()) return {};
         auto read = read_batch(batch);
         if (!read) return read;
-        sum += model_->loss(*from, tokens(batch.size()));
+        sum += in_less_memory([&] { return model_->loss(*from, tokens(batch.size())); });
         out.tokens += target_count_;
         batch.clear();
         if (tick) tick();

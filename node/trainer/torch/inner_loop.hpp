@@ -6,13 +6,16 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "node/data/token_shard.hpp"
 #include "node/trainer/round.hpp"
 #include "node/trainer/torch/buffers.hpp"
 #include "node/trainer/torch/model.hpp"
+#include "node/trainer/torch/optimizer.hpp"
 #include "node/trainer/torch/progress_file.hpp"
 #include "node/trainer/train_config.hpp"
 
@@ -44,11 +47,33 @@ struct StepReport {
 /// Called now and then during long work, so that a sign of life can be sent.
 using Tick = std::function<void()>;
 
+/// What the loop may use of the machine.
+struct Resources {
+    bool bf16 = false;
+    bool bf16_in_float = false;
+    std::uint32_t threads = 1;
+    std::uint64_t memory = 0;  ///< bytes of the whole process; 0: what is free
+};
+
+/// Nothing smaller is left to try. The text says what is needed and what there is.
+class NotEnoughMemory : public std::bad_alloc {
+  public:
+    explicit NotEnoughMemory(std::string what) : what_(std::move(what)) {}
+    const char* what() const noexcept override { return what_.c_str(); }
+
+  private:
+    std::string what_;
+};
+
 /// One thread. Errors leave the state as it was, except not_finite and data_invalid of `step`, after which
 /// the process should end.
 class InnerLoop {
   public:
-    InnerLoop(const ModelConfig& model, const TrainConfig& train, bool bf16, std::uint32_t threads);
+    /// Throws NotEnoughMemory.
+    InnerLoop(const ModelConfig& model, const TrainConfig& train, const Resources& resources);
+    /// The plan in use: the first that fits, or a smaller one after memory ran out.
+    const WorkspacePlan& plan() const { return plans_[plan_]; }
+    TrainerMemory memory() const { return trainer_memory(model_config_, train_, plan()); }
 
     std::uint64_t elements() const { return table_.elements; }
     const TrainConfig& config() const { return train_; }
@@ -100,7 +125,9 @@ class InnerLoop {
     TokenBatch tokens(std::size_t batch) const;
     Result<Weights> weights(WeightSource source, Buffer<Bf16>& shadow) const;
     Weights local_weights() const { return {local_.data(), shadow_.size() ? shadow_.data() : nullptr}; }
-    void update(double lr, double norm);
+    void make_model_that_fits();
+    template <class Work>
+    double in_less_memory(const Work& work);
     void weights_changed();
     Result<void> need_theta() const;
 
@@ -108,11 +135,13 @@ class InnerLoop {
     TrainConfig train_;
     TensorTable table_;
     bool bf16_;
+    std::vector<WorkspacePlan> plans_;
+    std::size_t plan_ = 0;
     std::unique_ptr<Model> model_;
     Region theta_, window_;
-    Buffer<float> local_, m_, v_;
+    Buffer<float> local_;
     Buffer<Bf16> shadow_;
-    std::uint64_t optimizer_step_ = 0;
+    Optimizer optimizer_;
     bool loaded_ = false, held_ = false;
 
     std::map<std::uint32_t, TokenShard> files_;

@@ -66,10 +66,17 @@ struct KernelSet {
     void (*adamw)(float* p, float* m, float* v, const E* g, Bf16* shadow, long n, AdamW how);
     /// out = E(in)
     void (*convert)(const float* in, E* out, long n);
+    /// [rows, columns] between storage with row length `stride` and a dense float matrix.
+    void (*widen)(const E* in, long stride, float* out, long rows, long columns);
+    void (*narrow)(const float* in, E* out, long stride, long rows, long columns);
+    /// Muon: m [n] moves towards scale * g by `one_minus_beta`; out = the same mix of scale * g and the new m.
+    void (*muon_momentum)(float* m, const E* g, float* out, long n, float one_minus_beta, float scale);
 };
 
 struct Kernels {
     const char* isa;
+    /// p [n] = p * keep - step * update; shadow (may be null) gets p in bf16.
+    void (*muon_apply)(float* p, const float* update, Bf16* shadow, long n, float keep, float step);
     KernelSet<float> fp32;
     KernelSet<Bf16> bf16;
 };

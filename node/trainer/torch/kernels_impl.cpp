@@ -370,6 +370,37 @@ void convert(const float* in, E* out, long n) {
     for (long i = 0; i < n; ++i) put(out + i, in[i]);
 }
 
+template <class E>
+void widen(const E* in, long stride, float* out, long rows, long columns) {
+#pragma omp parallel for schedule(static) if (rows * columns >= kParallel)
+    for (long r = 0; r < rows; ++r)
+        for (long i = 0; i < columns; ++i) out[r * columns + i] = to_float(in[r * stride + i]);
+}
+
+template <class E>
+void narrow(const float* in, E* out, long stride, long rows, long columns) {
+#pragma omp parallel for schedule(static) if (rows * columns >= kParallel)
+    for (long r = 0; r < rows; ++r)
+        for (long i = 0; i < columns; ++i) put(out + r * stride + i, in[r * columns + i]);
+}
+
+template <class E>
+void muon_momentum(float* m, const E* g, float* out, long n, float one_minus_beta, float scale) {
+#pragma omp parallel for simd schedule(static) if (n >= kParallel)
+    for (long i = 0; i < n; ++i) {
+        const float gi = to_float(g[i]) * scale;
+        const float mi = m[i] + one_minus_beta * (gi - m[i]);
+        m[i] = mi;
+        out[i] = mi + one_minus_beta * (gi - mi);
+    }
+}
+
+void muon_apply(float* p, const float* update, Bf16* shadow, long n, float keep, float step) {
+#pragma omp parallel for schedule(static) if (n >= kParallel)
+    for (long i = 0; i < n; ++i) p[i] = p[i] * keep - step * update[i];
+    if (shadow) convert(p, shadow, n);
+}
+
 /// Compiled apart, see kernels_adamw.cpp.
 inline void adamw(float* p, float* m, float* v, const float* g, Bf16* shadow, long n, AdamW how) {
     SKERRY_ISA::adamw_fp32(p, m, v, g, shadow, n, how);
@@ -384,6 +415,7 @@ constexpr KernelSet<E> kFunctions = {
     move_heads<E, true>, move_heads<E, false>, softmax_causal<E>, softmax_backward<E>,
     swiglu<E>,        swiglu_backward<E>,     cross_entropy<E>,   embed,
     embed_backward<E>, accumulate<E>,       softmax_past<E>,     sum_squares<E>,      adamw,              convert<E>,
+    widen<E>,         narrow<E>,              muon_momentum<E>,
 };
 
 #define SKERRY_STRING2(x) #x
@@ -391,6 +423,6 @@ constexpr KernelSet<E> kFunctions = {
 
 }  // namespace
 
-const Kernels SKERRY_ISA::kSet = {SKERRY_STRING(SKERRY_ISA), kFunctions<float>, kFunctions<Bf16>};
+const Kernels SKERRY_ISA::kSet = {SKERRY_STRING(SKERRY_ISA), muon_apply, kFunctions<float>, kFunctions<Bf16>};
 
 }  // namespace skerry::node

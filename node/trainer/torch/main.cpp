@@ -3,9 +3,11 @@
 #include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <charconv>
+#include <cstdint>
 #include <cstring>
 #include <iostream>
 #include <new>
@@ -20,19 +22,20 @@ namespace skerry::node {
 namespace {
 
 constexpr const char* kUsage =
-    "usage: skerry-trainer --fd N [--threads T]      child of skerry-node (docs/trainer-protocol.md)\n"
+    "usage: skerry-trainer --fd N [--threads T] [--memory BYTES]   child of skerry-node (docs/trainer-protocol.md)\n"
     "       skerry-trainer --oracle FILE [--threads T]\n"
     "       skerry-trainer --version\n";
 
 struct Arguments {
     int descriptor = -1;
     std::uint32_t threads = 0;
+    std::uint64_t memory = 0;
     std::string oracle;
     bool version = false;
 };
 
-std::optional<int> parse_int(std::string_view text) {
-    int value = 0;
+std::optional<std::int64_t> parse_int(std::string_view text) {
+    std::int64_t value = 0;
     const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (ec != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
     return value;
@@ -54,8 +57,10 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
         }
         const auto number = parse_int(value);
         if (!number) return std::nullopt;
-        if (name == "--fd")
-            out.descriptor = *number;
+        if (name == "--fd" && *number <= 1 << 20)
+            out.descriptor = static_cast<int>(*number);
+        else if (name == "--memory")
+            out.memory = static_cast<std::uint64_t>(*number);
         else if (name == "--threads" && *number >= 1 && *number <= 1024)
             out.threads = static_cast<std::uint32_t>(*number);
         else
@@ -67,11 +72,16 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
 }
 
 int serve(const Arguments& a) {
-    Session session(a.descriptor, a.threads, set_up_torch(a.threads));
+    Session session(a.descriptor, a.threads, a.memory, set_up_torch(a.threads));
+    // Beyond its limit it gets no memory and takes a smaller plan, instead of taking the machine's.
+    if (a.memory != 0) {
+        const rlimit most{a.memory, a.memory};
+        ::setrlimit(RLIMIT_DATA, &most);
+    }
     try {
         return static_cast<int>(session.run());
-    } catch (const std::bad_alloc&) {
-        session.report(Errc::out_of_memory, "out of memory");
+    } catch (const std::bad_alloc& e) {
+        session.report(Errc::out_of_memory, e.what());
         return static_cast<int>(ExitStatus::out_of_memory);
     } catch (const std::exception& e) {
         // ATen says "not enough memory" by an exception of its own.

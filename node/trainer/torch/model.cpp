@@ -1,8 +1,6 @@
 #include "node/trainer/torch/model.hpp"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/bmm.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/sum.h>
 #include <c10/core/InferenceMode.h>
 
@@ -13,6 +11,7 @@
 #include <numeric>
 #include <vector>
 
+#include "node/trainer/torch/products.hpp"
 #include "node/trainer/torch/views.hpp"
 #include "node/trainer/torch/workspace.hpp"
 #include "protocol/base/assert.hpp"
@@ -50,6 +49,7 @@ class FlatModel final : public Model {
     double gradient_sum_squares() const override;
     void adamw(float* p, float* m, float* v, Bf16* shadow, std::uint64_t lo, std::uint64_t hi,
                const AdamW& how) const override;
+    void muon_momentum(float* m, std::uint64_t lo, std::span<float> out, float one_minus_beta, float scale) const override;
     void copy_gradient(std::span<float> out) const override;
 
   private:
@@ -87,6 +87,7 @@ class FlatModel final : public Model {
     const Dimensions& n_ = space_.size;
     const WorkspaceLayout& at_ = space_.layout;
     const KernelSet<E>& kernel_ = kernel_set<E>();
+    const Products products_;
     const float scale_, eps_;
     E* const gradient_;         ///< [P]
     float* const accumulator_;  ///< [P]
@@ -105,6 +106,7 @@ FlatModel<E>::FlatModel(const ModelConfig& config, const WorkspacePlan& plan)
       table_(make_tensor_table(config)),
       offsets_(make_offsets(config, table_)),
       space_(config, plan),
+      products_(plan.in_float ? space_.floats(at_.tiles) : nullptr),
       scale_(1.F / std::sqrt(static_cast<float>(config.head_dim))),
       eps_(static_cast<float>(config.rms_norm_eps)),
       gradient_(space_.elements(at_.gradient)),
@@ -145,9 +147,9 @@ void FlatModel<E>::attention_forward(const LayerShapes& l, const Shapes& sh, lon
     for (std::size_t b = 0; b < l.q.block.size(); ++b) {
         auto p = l.p.block[b];
         auto out = sh.out.block[b];
-        at::bmm_out(p, l.q.block[b], l.k.transposed[b]);
+        products_.bmm(p, l.q.block[b], l.k.transposed[b]);
         kernel_.softmax_causal(data<E>(p), scale_, p.size(0) * p.size(1), n_.t);
-        at::bmm_out(out, p, l.v.block[b]);
+        products_.bmm(out, p, l.v.block[b]);
     }
     kernel_.heads_pack(space_.elements(at_.out), data<E>(l.heads_out), n_.head_dims(batch));
 }
@@ -164,15 +166,15 @@ void FlatModel<E>::layer_forward(std::size_t i, const float* x, const E* add, co
     float* in = x_in(li);
     kernel_.rms_forward(x, add, in, weights.master + o.norm1, data<E>(l.h1), space_.float_slot(at_.inv1, li, 1), rows,
                         n_.d, eps_);
-    product(sh.qkv, l.h1, m.qkv.wt, m.qkv_bias);
+    products_.mm(sh.qkv, l.h1, m.qkv.wt, m.qkv_bias);
     attention_forward(l, sh, batch);
     const auto& y = sh.y;
-    product(y, l.heads_out, m.o.wt, m.o_bias);
+    products_.mm(y, l.heads_out, m.o.wt, m.o_bias);
     float* mid = plan_.training ? space_.float_slot(at_.x_mid, li, n_.d) : in;
     kernel_.rms_forward(in, data<E>(y), mid, weights.master + o.norm2, data<E>(l.h2),
                         space_.float_slot(at_.inv2, li, 1), rows, n_.d, eps_);
     auto gate_up = l.gate_up;
-    at::mm_out(gate_up, l.h2, m.gate_up.wt);
+    products_.mm(gate_up, l.h2, m.gate_up.wt);
 }
 
 template <class E>
@@ -188,14 +190,14 @@ void FlatModel<E>::forward(const Weights& weights, const TokenBatch& tokens, con
         layer_forward(i, x, add, weights, sh, batch);
         kernel_.swiglu(data<E>(sh.layers[i].gate_up), data<E>(sh.s), rows, n_.f);
         auto y = sh.y;
-        at::mm_out(y, sh.s, w.layers[i].down.wt);
+        products_.mm(y, sh.s, w.layers[i].down.wt);
         add = data<E>(y);
         x = plan_.training ? space_.float_slot(at_.x_mid, li, n_.d) : x_in(li);
     }
     kernel_.rms_forward(x, add, x_in(n_.layers), weights.master + offsets_.norm, data<E>(sh.last),
                         space_.floats(at_.inv_last), rows, n_.d, eps_);
     auto logits = sh.logits;
-    at::mm_out(logits, sh.last, w.head.wt);
+    products_.mm(logits, sh.last, w.head.wt);
 }
 
 /// d_h is the gradient of a norm's output; dx receives that of its input, and the gradient vector that of its weight.
@@ -215,14 +217,14 @@ void FlatModel<E>::mlp_backward(std::size_t i, const Weights& weights, const Sha
     const long rows = batch * n_.t;
     const auto li = static_cast<long>(i);
     auto s = sh.s;
-    at::mm_out(s, sh.d_cast, w.down.w);
+    products_.mm(s, sh.d_cast, w.down.w);
     kernel_.swiglu_backward(data<E>(l.gate_up), data<E>(s), rows, n_.f);
     auto out = g.down.w;
-    at::mm_out(out, sh.d_cast_t, s);
+    products_.mm(out, sh.d_cast_t, s);
     out = g.gate_up.w;
-    at::mm_out(out, l.gate_up.t(), l.h2);
+    products_.mm(out, l.gate_up.t(), l.h2);
     auto d_h = sh.d_h;
-    at::mm_out(d_h, l.gate_up, w.gate_up.w);
+    products_.mm(d_h, l.gate_up, w.gate_up.w);
     norm_backward(space_.float_slot(at_.x_mid, li, n_.d), space_.float_slot(at_.inv2, li, 1), weights,
                   offsets_.layers[i].norm2, rows, false);
 }
@@ -235,17 +237,17 @@ void FlatModel<E>::heads_backward(const LayerShapes& l, const Shapes& sh, long b
         auto dp = sh.d_p.block[b];
         const long rows = p.size(0) * p.size(1);
         if (!at_.keep_attention) {
-            at::bmm_out(p, l.q.block[b], l.k.transposed[b]);
+            products_.bmm(p, l.q.block[b], l.k.transposed[b]);
             kernel_.softmax_causal(data<E>(p), scale_, rows, n_.t);
         }
         auto dv = sh.d_v.block[b];
         auto dq = sh.d_q.block[b];
         auto dk = sh.d_k.block[b];
-        at::bmm_out(dv, l.p.transposed[b], sh.d_out.block[b]);
-        at::bmm_out(dp, sh.d_out.block[b], l.v.transposed[b]);
+        products_.bmm(dv, l.p.transposed[b], sh.d_out.block[b]);
+        products_.bmm(dp, sh.d_out.block[b], l.v.transposed[b]);
         kernel_.softmax_backward(data<E>(p), data<E>(dp), scale_, rows, n_.t);
-        at::bmm_out(dq, dp, l.k.block[b]);
-        at::bmm_out(dk, sh.d_p.transposed[b], l.q.block[b]);
+        products_.bmm(dq, dp, l.k.block[b]);
+        products_.bmm(dk, sh.d_p.transposed[b], l.q.block[b]);
     }
     kernel_.rope_pack(space_.elements(at_.d_q), space_.elements(at_.d_k), space_.elements(at_.d_v),
                       space_.floats(at_.rope), data<E>(sh.qkv), n_.head_dims(batch));
@@ -258,16 +260,16 @@ void FlatModel<E>::attention_backward(std::size_t i, const Weights& weights, con
     const auto& g = gradient_views_.layers[i];
     const auto li = static_cast<long>(i);
     auto out = g.o.w;
-    at::mm_out(out, sh.d_cast_t, l.heads_out);
+    products_.mm(out, sh.d_cast_t, l.heads_out);
     bias_gradient(g.o_bias, sh.d_cast);
     auto d_heads = sh.d_heads;
-    at::mm_out(d_heads, sh.d_cast, w.o.w);
+    products_.mm(d_heads, sh.d_cast, w.o.w);
     heads_backward(l, sh, batch);
     out = g.qkv.w;
-    at::mm_out(out, sh.qkv_t, l.h1);
+    products_.mm(out, sh.qkv_t, l.h1);
     bias_gradient(g.qkv_bias, sh.qkv);
     auto d_h = sh.d_h;
-    at::mm_out(d_h, sh.qkv, w.qkv.w);
+    products_.mm(d_h, sh.qkv, w.qkv.w);
     norm_backward(x_in(li), space_.float_slot(at_.inv1, li, 1), weights, offsets_.layers[i].norm1, batch * n_.t,
                   false);
 }
@@ -292,9 +294,9 @@ template <class E>
 void FlatModel<E>::backward(const Weights& weights, const TokenBatch& tokens, const Shapes& sh) {
     const auto batch = static_cast<long>(tokens.batch);
     auto out = gradient_views_.head.w;
-    at::mm_out(out, sh.logits_t, sh.last);
+    products_.mm(out, sh.logits_t, sh.last);
     auto d_h = sh.d_h;
-    at::mm_out(d_h, sh.logits, matrices(weights).head.w);
+    products_.mm(d_h, sh.logits, matrices(weights).head.w);
     norm_backward(x_in(n_.layers), space_.floats(at_.inv_last), weights, offsets_.norm, batch * n_.t, true);
     const std::size_t layers = offsets_.layers.size();
     for (std::size_t i = layers; i-- > 0;) {
@@ -366,6 +368,16 @@ void FlatModel<E>::adamw(float* p, float* m, float* v, Bf16* shadow, std::uint64
         kernel_set<float>().adamw(p + lo, m + lo, v + lo, accumulator_ + lo, copy, n, how);
     else
         kernel_.adamw(p + lo, m + lo, v + lo, gradient_ + lo, copy, n, how);
+}
+
+template <class E>
+void FlatModel<E>::muon_momentum(float* m, std::uint64_t lo, std::span<float> out, float one_minus_beta,
+                                 float scale) const {
+    const auto n = static_cast<long>(out.size());
+    if (accumulated_)
+        kernel_set<float>().muon_momentum(m, accumulator_ + lo, out.data(), n, one_minus_beta, scale);
+    else
+        kernel_.muon_momentum(m, gradient_ + lo, out.data(), n, one_minus_beta, scale);
 }
 
 template <class E>

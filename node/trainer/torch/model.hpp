@@ -47,6 +47,8 @@ class Model {
     /// One AdamW step over elements [lo, hi).
     virtual void adamw(float* p, float* m, float* v, Bf16* shadow, std::uint64_t lo, std::uint64_t hi,
                        const AdamW& how) const = 0;
+    /// Muon's momentum for the gradient's elements from `lo` on: m [n] is updated, out [n] is the direction.
+    virtual void muon_momentum(float* m, std::uint64_t lo, std::span<float> out, float one_minus_beta, float scale) const = 0;
     virtual void copy_gradient(std::span<float> out) const = 0;
 };
 
@@ -56,7 +58,9 @@ std::unique_ptr<Model> make_model(const ModelConfig& config, const WorkspacePlan
 /// Called once before any model: threads, and whether oneDNN may do float products (self test).
 struct Setup {
     bool onednn_fp32 = false;
-    bool bf16_is_faster = false;
+    bool bf16_in_float = false;   ///< bf16 matrices are multiplied faster when widened
+    bool bf16_is_faster = false;  ///< than float, for the step as a whole
+    double fp32_gflops = 0, bf16_gflops = 0;  ///< of one product, each the faster way
 };
 Setup set_up_torch(std::uint32_t threads);
 

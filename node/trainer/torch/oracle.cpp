@@ -42,10 +42,11 @@ bool wants_bf16(const TrainConfig& train, const Setup& setup) {
            (train.precision == Precision::automatic && setup.bf16_is_faster);
 }
 
-void write_logits(const ModelConfig& model, const TrainConfig& train, bool bf16, const std::string& data,
+void write_logits(const ModelConfig& model, const TrainConfig& train, bool bf16, bool in_float, const std::string& data,
                   std::uint64_t offset, std::span<float> theta, const std::string& out) {
     WorkspacePlan plan;
     plan.bf16 = bf16;
+    plan.in_float = in_float;
     plan.seq = train.seq;
     plan.training = false;
     auto decoder = make_model(model, plan);
@@ -71,13 +72,13 @@ int run_oracle(const std::string& path, std::uint32_t threads, const Setup& setu
     const bool bf16 = wants_bf16(train, setup);
     const auto data = order.at("data").get<std::string>();
     const auto out = order.at("out").get<std::string>();
-    InnerLoop loop(model, train, bf16, threads);
+    InnerLoop loop(model, train, {bf16, setup.bf16_in_float, threads, 0});
     read_floats(order.at("theta").get<std::string>(), {loop.local(), loop.elements()});
     loop.start_from_local();
     must(loop.open_file(0, data));
     std::vector<SequenceRef> batch;
     for (const auto& offset : order.at("sequences")) batch.push_back({0, offset.get<std::uint64_t>()});
-    write_logits(model, train, bf16, data, batch.at(0).offset, {loop.local(), loop.elements()}, out);
+    write_logits(model, train, bf16, setup.bf16_in_float, data, batch.at(0).offset, {loop.local(), loop.elements()}, out);
 
     std::vector<float> gradient(loop.elements());
     Json losses = Json::array();

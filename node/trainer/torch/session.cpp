@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 namespace skerry::node {
@@ -178,8 +179,34 @@ Session::Answer Session::configure(Fields& f) {
     if (!train) return fail(train.error());
     const bool bf16 = train->precision == Precision::bf16 ||
                       (train->precision == Precision::automatic && setup_.bf16_is_faster);
-    loop_ = std::make_unique<InnerLoop>(*model, *train, bf16, threads_);
-    return Json{{"elements", loop_->elements()}, {"precision", bf16 ? "bf16" : "fp32"}};
+    const Resources resources{bf16, setup_.bf16_in_float, threads_, memory_};
+    loop_ = std::make_unique<InnerLoop>(*model, *train, resources);
+    told_plan_ = loop_->plan();
+    Json out = plan();
+    out["elements"] = loop_->elements();
+    out["precision"] = bf16 ? "bf16" : "fp32";
+    const bool in_float = bf16 && setup_.bf16_in_float;
+    out["products"] = bf16 && !in_float ? "bf16" : setup_.onednn_fp32 ? "float (oneDNN)" : "float";
+    out["gflops"] = static_cast<std::uint64_t>(bf16 ? setup_.bf16_gflops : setup_.fp32_gflops);
+    out["kernels"] = kernels().isa;
+    out["threads"] = threads_;
+    return out;
+}
+
+/// How the work of a step is cut, and what that takes.
+Json Session::plan() const {
+    const WorkspacePlan& p = loop_->plan();
+    return {{"micro_batch", p.micro_batch}, {"recompute", to_name(p.recompute)}, {"memory_bytes", loop_->memory().total}};
+}
+
+void Session::tell_smaller_plan() {
+    if (loop_->plan() == told_plan_) return;
+    told_plan_ = loop_->plan();
+    Json notice = plan();
+    notice["code"] = to_name(Errc::out_of_memory);
+    notice["detail"] = "memory ran out: the batch is now trained " + std::to_string(told_plan_.micro_batch) + " sequences at a time" +
+                       (told_plan_.recompute == Recompute::none ? "" : std::string(", computing ") + to_name(told_plan_.recompute) + " again");
+    send("notice", notice);
 }
 
 Session::Answer Session::attach(Fields& f) {
@@ -297,6 +324,7 @@ Session::Answer Session::eval(Fields& f) {
     for (const auto& r : *rows)
         spans.push_back({static_cast<std::uint32_t>(std::min<std::uint64_t>(r[0], 65536)), r[1], r[2], r[3]});
     auto result = loop_->eval(*source, spans, [this] { alive("eval"); });
+    tell_smaller_plan();
     if (!result) return fail(result.error());
     return Json{{"loss", result->loss}, {"tokens", result->tokens}};
 }
@@ -379,6 +407,7 @@ std::optional<ExitStatus> Session::train_some() {
     const double lr = learning_rate(c, order_.committed_tokens + (order_.first_step + round_step_ + 1) * pace);
     const std::uint64_t before = loop_->delta().tokens;
     auto step = loop_->step(lr);
+    tell_smaller_plan();
     if (!step) {
         report(step.error().code, step.error().detail);
         return step.error().code == Errc::not_finite ? ExitStatus::not_finite : ExitStatus::data;

@@ -19,8 +19,9 @@ enum class ExitStatus { asked = 0, internal = 1, usage = 2, not_finite = 3, prot
 
 class Session {
   public:
-    Session(int socket, std::uint32_t threads, Setup setup)
-        : channel_(socket), threads_(threads), setup_(setup) {}
+    /// memory: bytes the process may use, 0: what is free.
+    Session(int socket, std::uint32_t threads, std::uint64_t memory, Setup setup)
+        : channel_(socket), threads_(threads), memory_(memory), setup_(setup) {}
 
     ~Session() { join_writer(); }
 
@@ -53,13 +54,17 @@ class Session {
     Clock::duration median_step() const;
     void send(const std::string& verb, const Json& object);
     void alive(const char* phase);
+    Json plan() const;
+    void tell_smaller_plan();
     void join_writer();
     const char* phase() const;
 
     LineChannel channel_;
     std::uint32_t threads_;
+    std::uint64_t memory_;
     Setup setup_;
     std::unique_ptr<InnerLoop> loop_;
+    WorkspacePlan told_plan_;
     std::thread writer_;  ///< of a save that was copied; sends one line
     std::mutex sending_;
 

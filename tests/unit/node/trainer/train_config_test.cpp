@@ -46,6 +46,19 @@ TEST(TrainConfigTest, JsonComesBackEqual) {
     EXPECT_EQ(*back, c);
 }
 
+TEST(TrainConfigTest, WhatCameLaterIsWrittenOnlyWhereItSaysSomething) {
+    auto c = wsd();
+    for (const char* key : {"optimizer", "muon", "micro_batch", "recompute"}) EXPECT_EQ(to_json(c).find(key), std::string::npos) << key;
+    c.optimizer = InnerOptimizer::muon;
+    c.muon_lr = 0.01;
+    c.muon_momentum = 0.9;
+    c.micro_batch = 2;
+    c.recompute = Recompute::layers;
+    auto back = parse_train_config(to_json(c));
+    ASSERT_TRUE(back) << back.error().detail;
+    EXPECT_EQ(*back, c);
+}
+
 TEST(TrainConfigTest, UnknownAndWrongValuesAreNamed) {
     for (const char* bad : {R"({"total_tokens":9,"leaning_rate":1})", R"({"total_tokens":9,"batch":0})",
                             R"({"total_tokens":9,"lr":"x"})", R"({"total_tokens":9,"schedule":"step"})",
