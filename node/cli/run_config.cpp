@@ -93,8 +93,14 @@ TrainConfig read_train(StrictToml& toml, std::uint32_t sequence_tokens, std::uin
     out.total_tokens = static_cast<std::uint64_t>(train.required_integer("tokens", 1, kMostTokens));
     out.batch = static_cast<std::uint32_t>(train.integer("batch", 1, 1, 65536));
     out.precision = std::vector{Precision::automatic, Precision::fp32, Precision::bf16}[train.choice("precision", {"auto", "fp32", "bf16"}, 0)];
+    out.micro_batch = static_cast<std::uint32_t>(train.integer("micro_batch", 0, 0, 65536));
+    out.recompute = static_cast<Recompute>(train.choice("recompute", {"auto", "none", "attention", "layers"}, 0));
     auto optimizer = toml.section("train.optimizer");
-    optimizer.choice("name", {"adamw"}, 0);
+    out.optimizer = static_cast<InnerOptimizer>(optimizer.choice("name", {"adamw", "muon"}, 0));
+    if (out.optimizer == InnerOptimizer::muon) {
+        out.muon_lr = optimizer.number("muon_lr", out.muon_lr, 0, 100);
+        out.muon_momentum = optimizer.number("momentum", out.muon_momentum, 0, 0.999999);
+    }
     out.lr = optimizer.number("lr", out.lr, 0, 100);
     out.min_lr = optimizer.number("min_lr", out.min_lr, 0, 100);
     auto betas = optimizer.numbers("betas", {out.beta1, out.beta2});

@@ -3,7 +3,6 @@
 #include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -73,11 +72,6 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
 
 int serve(const Arguments& a) {
     Session session(a.descriptor, a.threads, a.memory, set_up_torch(a.threads));
-    // Beyond its limit it gets no memory and takes a smaller plan, instead of taking the machine's.
-    if (a.memory != 0) {
-        const rlimit most{a.memory, a.memory};
-        ::setrlimit(RLIMIT_DATA, &most);
-    }
     try {
         return static_cast<int>(session.run());
     } catch (const std::bad_alloc& e) {

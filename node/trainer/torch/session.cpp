@@ -1,6 +1,7 @@
 #include "node/trainer/torch/session.hpp"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
@@ -181,6 +182,11 @@ Session::Answer Session::configure(Fields& f) {
                       (train->precision == Precision::automatic && setup_.bf16_is_faster);
     const Resources resources{bf16, setup_.bf16_in_float, threads_, memory_};
     loop_ = std::make_unique<InnerLoop>(*model, *train, resources);
+    // What is allocated from now on beyond the limit fails and leads to a smaller plan, instead of taking the machine's memory.
+    if (memory_ != 0) {
+        const rlimit most{memory_, memory_};
+        ::setrlimit(RLIMIT_DATA, &most);
+    }
     told_plan_ = loop_->plan();
     Json out = plan();
     out["elements"] = loop_->elements();
