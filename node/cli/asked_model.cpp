@@ -9,6 +9,7 @@
 #include <cstring>
 #include <thread>
 
+#include "node/cli/base_folder.hpp"
 #include "node/cli/context.hpp"
 #include "node/cli/node_folder.hpp"
 #include "node/data/token_shard.hpp"
@@ -109,6 +110,12 @@ Result<void> AskedModel::open_folder(const ModelChoice& choice) {
 Result<void> AskedModel::open_tokenizer(const ModelChoice& choice) {
     std::string where = choice.tokenizer;
     if (!data_ && where.empty() && fs::exists(fs::path(choice.model) / "tokenizer.json")) where = choice.model;
+    if (data_ && where.empty()) {  // the node fetched it with the run
+        for (const FolderFile& file : data_->files) {
+            const fs::path kept = kept_folder_file(run_folder_of(choice.dir), file);
+            if (data_->tokenizer_sha256 && file.file == "tokenizer.json" && fs::exists(kept)) where = kept;
+        }
+    }
     if (data_ && !data_->tokenizer_sha256) {
         if (where.empty()) return {};
         return fail(Errc::usage, "this run's tokens are bytes, not those of a tokenizer", "leave --tokenizer away");

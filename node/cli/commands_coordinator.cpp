@@ -216,12 +216,15 @@ Result<void> run_create_command(const Context& context, const std::string& file,
     }
     auto made = create_run(context, *channel, *draft, start);
     if (!made) return fail(made.error());
+    const bool has_base = !draft->base_folder.empty();
     if (!context.json) {
+        if (has_base) std::printf("its S_0 is the model in %s\n", draft->base_folder.c_str());
         print_next(draft->manifest);
         return {};
     }
     Json out = *made;
     out["schema"] = "skerry.run-created/1";
+    if (has_base) out["base"] = draft->manifest.initial_root.hex();
     print_json(out);
     return {};
 }

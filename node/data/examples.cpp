@@ -66,8 +66,10 @@ Result<ExampleText> parse_example(std::string_view line, const ExampleFields& fi
     return out;
 }
 
+bool is_json_lines(const std::filesystem::path& path) { return path.extension() == ".jsonl" || path.extension() == ".ndjson"; }
+
 Result<std::optional<ExampleFields>> detect_examples(const std::filesystem::path& path) {
-    if (path.extension() != ".jsonl" && path.extension() != ".ndjson") return std::nullopt;
+    if (!is_json_lines(path)) return std::nullopt;
     std::optional<ExampleFields> out;
     const auto look = [&](std::string_view line, std::uint64_t) -> Result<bool> {
         const Json object = Json::parse(line, nullptr, false);

@@ -32,7 +32,10 @@ inline constexpr std::size_t kMaxMessages = 4096;  ///< of one line
 /// One line. Errors: data_invalid, saying `place`, what is wrong with it and the fix.
 Result<ExampleText> parse_example(std::string_view line, const ExampleFields& fields, const std::string& place);
 
-/// By the first line of a file whose name ends in .jsonl or .ndjson: its members say what it is. None: not instruction data.
+/// By its name: .jsonl or .ndjson.
+bool is_json_lines(const std::filesystem::path& path);
+
+/// By the first line of a file of JSON lines: its members say what it is. None: not instruction data.
 /// Errors: not_found, io_error, too_large.
 Result<std::optional<ExampleFields>> detect_examples(const std::filesystem::path& path);
 

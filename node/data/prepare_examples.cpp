@@ -170,6 +170,9 @@ Result<std::optional<ExampleFields>> example_fields(const PrepareOptions& option
     for (const fs::path& path : all_files(options)) {
         auto found = detect_examples(path);
         if (!found) return fail(found.error());
+        if (!*found && is_json_lines(path))
+            return fail(Errc::data_invalid, path.string() + " is of JSON lines, but its first has neither messages nor prompt and completion",
+                        "--field with the member that holds a text, or --prompt-field and --completion-field");
         if (path == options.texts.front()) first = *found;
         if (found->has_value() != first.has_value() || (first && (*found)->messages != first->messages))
             return fail(Errc::data_invalid, path.string() + " and " + options.texts.front().string() + " hold different kinds of data",
@@ -182,7 +185,7 @@ Result<void> prepare_examples(const PrepareOptions& options, const ExampleFields
     if (options.examples.length == 0)
         return fail(Errc::usage, "examples are packed into the run's sequences: how long are those?", "--pack 512: sequence_length in run.toml");
     if (options.examples.length > kMaxPackedLength || options.examples.length < 2)
-        return fail(Errc::usage, "--pack: from 2 to " + std::to_string(kMaxPackedLength));
+        return fail(Errc::usage, "--pack: from 2 to " + std::to_string(kMaxPackedLength), "--pack 512: sequence_length in run.toml");
     TemplateChoice choice = options.examples.tokens;
     choice.separator = options.separator;
     auto tokens = ExampleTokens::make(tokenizer, choice);

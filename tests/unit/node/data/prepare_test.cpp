@@ -263,6 +263,11 @@ TEST_F(PrepareTest, FilesOfDifferentKindsAndExamplesWithoutALengthAreRefused) {
     auto without = prepare_data(options);
     ASSERT_FALSE(without);
     EXPECT_EQ(without.error().code, Errc::usage);
+    options.texts = {write("c.jsonl", "{\"text\": \"a\"}\n")};
+    auto unnamed = prepare_data(options);
+    ASSERT_FALSE(unnamed);
+    EXPECT_NE(unnamed.error().fix.find("--field"), std::string::npos);
+    options.texts = {write("a.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n")};
     options.examples.length = 24;
     options.examples.tokens.name = "chatml";
     EXPECT_FALSE(prepare_data(options));
