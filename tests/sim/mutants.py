@@ -171,7 +171,8 @@ MUTANTS = {
         "    const bool residual = residual_tag_ && residual_tag_ == chain_.last_credited();",
         "    const bool residual = residual_tag_.has_value();")]),
     "34": ("retention deletes entries above the floor", "I5 L1", [
-        (NODE + "state_log.cpp", "    action.entries_below = keep->first;", "    action.entries_below = applied_;"),
+        (NODE + "state_log.cpp", "{Kind::look, keep->first, false}", "{Kind::look, applied_, false}"),
+        (NODE + "state_log.cpp", "Prune{op, keep->first, {}}", "Prune{op, applied_, {}}"),
         (LOG + "retention.cpp", "            if (keep_all || item.step >= oldest) continue;", "            if (keep_all) continue;"),
     ]),
     "37": ("READY of a node that is not current counts", "I6 I8 L1", [
@@ -266,7 +267,7 @@ bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
         COORDINATOR + "step_machine.cpp",
         "    if (!next && !withdraw_if_impossible) {", "    (void)withdraw_if_impossible;\n    if (!next) {")]),
     "21": ("only participants own chunks, and nobody relays", "L1", [
-        (COORDINATOR + "step_machine.cpp",
+        (COORDINATOR + "paths.cpp",
          "        if (!bad && !full) owners.push_back(i);\n    }\n    return owners.empty() ? all : owners;",
          """        if (!bad && !full) owners.push_back(i);
     }
