@@ -82,11 +82,14 @@ class Program:
         self.signal(signal.SIGKILL)
         return self.wait(10)
 
+    def ask_to_end(self):
+        self.signal(signal.SIGTERM)
+
     def stop(self, patience=30):
         """SIGTERM, then SIGKILL after `patience`: longer than an agent takes that waits for its trainer to start (20 s).
         Returns the exit status."""
         self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
+        self.ask_to_end()
         try:
             return self.wait(patience)
         except ClusterError:
@@ -152,7 +155,7 @@ class Cluster:
         for program in [*self.nodes.values(), self.coordinator]:
             program.signal(signal.SIGCONT)
             if program is not self.coordinator:
-                program.signal(signal.SIGTERM)
+                program.ask_to_end()
         for node in self.nodes.values():
             node.stop()
         self.coordinator.stop()
@@ -255,7 +258,14 @@ class Node(Program):
     def __init__(self, cluster, name):
         super().__init__(name, cluster.folder / f"{name}.log")
         self.cluster, self.dir = cluster, cluster.folder / name
-        self.wrapper, self.threads, self.trainer = [], 1, None
+        self.wrapper, self.threads, self.trainer, self.asked = [], 1, None, None
+
+    def ask_to_end(self):
+        """Twice: the node does not wait for the step under way. Not a third time, that would kill it."""
+        if self.asked is not self.process:
+            self.signal(signal.SIGTERM)
+            self.signal(signal.SIGINT)
+        self.asked = self.process
 
     def join(self, token, *more, env=None, listen="127.0.0.1:0"):
         """`skerry join`: becomes the agent. Returns at once; look at `status`."""

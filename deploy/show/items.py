@@ -3,6 +3,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import typing
@@ -290,6 +291,30 @@ def step_in_parts():
     return f"{count + more} tests pass"
 
 
+def owner():
+    count, values = python_tests("process", ["test_owner"])
+    return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
+
+
+def upload_limit():
+    done = run([sys.executable, ROOT / "tests" / "bench" / "upload_limit.py"], "upload-limit", 900)
+    values = values_in(done.stderr)
+    need(done.returncode == 0 and values, "; ".join(values) or f"exit status {done.returncode}")
+    return values[-1]
+
+
+def doctor():
+    count, values = python_tests("process", ["test_doctor"])
+    return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
+
+
+def units():
+    if not shutil.which("systemd-analyze"):
+        return "skipped: no systemd-analyze here"
+    _, values = python_tests("process", ["test_service"])
+    return said(values, "accepted")
+
+
 ITEMS = [
     Item(1, "demo, 8 M tokens", "<= 1.30 nats per byte, >= 60 steps, >= 50 % words, equal digests at every step", demo),
     Item(2, "oracles", "all agree: numpy DiLoCo bit for bit, AdamW to 2 ulp, SGD, A8, gradients", oracles),
@@ -333,4 +358,8 @@ ITEMS = [
     Item(37, "loss curve in bf16 beside fp32, 1 M bytes of real text", "within 0.01 nats", bf16_curve),
     Item(38, "a step in parts, with layers computed again, with too little memory",
          "4 x 1 equals 1 x 4 to rounding; recomputation bit for bit; smaller instead of dead; the estimate holds", step_in_parts),
+    Item(40, "pause, limits, Ctrl-C", "the trainer's memory free within 5 s, the run goes on and the node counts again; limits change without a restart", owner),
+    Item(41, "an upload limited to 2 Mbit/s", "within 5 % over a minute, bytes of the TCP connection", upload_limit),
+    Item(42, "doctor", ">= 10 provoked faults named, each with its cure; no secret in the bundle", doctor),
+    Item(43, "system and user units", "systemd-analyze verify says nothing, security exposure <= 2.5", units),
 ]

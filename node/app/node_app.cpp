@@ -1,6 +1,5 @@
 #include "node/app/node_app.hpp"
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
 #include <algorithm>
 #include <csignal>
@@ -25,10 +24,10 @@ namespace skerry::node {
 namespace {
 
 constexpr std::chrono::seconds kDiskEvery{1};
+constexpr std::uint64_t kQuotaEvery = 60;  // looks at the disk
 constexpr std::chrono::seconds kWatchEvery{1};
 constexpr std::size_t kMaxConfig = 256 * 1024;
 constexpr auto kFolderFileRetry = std::chrono::seconds(30);
-constexpr auto kOrderlyEnd = std::chrono::seconds(20);
 /// A follower asks each node for a piece or two at a time: nobody waits for it.
 constexpr std::uint64_t kFollowerWindow = 1U << 20;
 
@@ -70,6 +69,7 @@ Error NodeApp::run() {
     children_.spawn(metrics_->run());
     children_.spawn(watch_progress());
     if (mirror_) children_.spawn(mirror_->run());
+    children_.spawn(owner_->run());
     io_.run();
     return ended_.value_or(Error{Errc::internal, "the node stopped without a reason", ""});
 }
@@ -82,7 +82,7 @@ Result<void> NodeApp::prepare() {
     if (!opened) return opened;
     refresh_log_context();
     auto handler = [this](AdminRequest request) -> Task<AdminReply> { co_return answer(*this, request); };
-    signals_.emplace(io_, SIGINT, SIGTERM);  // from here on there is something to remove at the end
+    signals_.emplace(io_, SIGINT, SIGTERM, SIGHUP);  // from here on there is something to remove at the end
     socket_ = std::make_unique<AdminServer>(io_.get_executor(), options_.folder.socket(), handler);
     auto socket = socket_->listen();
     if (!socket) return socket;
@@ -91,6 +91,7 @@ Result<void> NodeApp::prepare() {
     if (!metrics) return metrics;
     session_ = std::make_unique<CoordinatorSession>(io_.get_executor(), coordinator(), CoordinatorSessionConfig{}, *this);
     for (Action& action : core_->start(now())) carry_out(action);
+    owner_->begin();
     if (options_.ready_file.empty()) return {};
     nlohmann::json ready = {{"pid", getpid()}, {"port", data_port_}, {"metrics_port", metrics_->port()}, {"socket", options_.folder.socket().string()}};
     return write_small_file(options_.ready_file, ready.dump() + "\n", 0600);
@@ -148,8 +149,20 @@ void NodeApp::make_hosts() {
     auto report = [this](Event e) { feed(std::move(e)); };
     trainer_ = std::make_unique<TrainerHost>(TrainerHost::Parts{io_.get_executor(), disk_.get_executor(),
                                                                 codec_.get_executor(), report,
-                                                                [this] { return trainer_options(); },
+                                                                [this] { return running_ = trainer_options(); },
                                                                 [this](Error why) { end(std::move(why)); }});
+    auto bytes = [this] {
+        charge_downloads();
+        const PeerTraffic all = engine_->links().total_traffic();
+        return all.sent_bytes + all.received_bytes + (shard_fetch_ ? shard_fetch_->fetched_bytes() - shard_fetch_->from_peers_bytes() : 0);
+    };
+    auto pause = [this](bool paused) {
+        renewing_ = false;
+        if (stop_signals_ == 0) feed(paused ? Event(UserPause{}) : Event(UserResume{}));
+    };
+    auto limits = [this](bool spent) { apply(spent); };
+    owner_ = std::make_unique<OwnerControl>(
+        OwnerControl::Parts{io_.get_executor(), disk_.get_executor(), options_.folder, pause, bytes, limits}, options_.settings.limits);
     auto adopted = [this](std::shared_ptr<RunStore> made, Bytes data) { return adopt(std::move(made), std::move(data)); };
     auto fetch = [this](Digest sha256, std::uint64_t bytes) { return shard_fetch_->fetch({sha256, bytes}); };
     auto spawn = [this](Task<> task) { children_.spawn(std::move(task)); };
@@ -170,6 +183,8 @@ Result<void> NodeApp::adopt(std::shared_ptr<RunStore> store, Bytes data_manifest
     trainer_->set_run(store_, &*data_);
     if (mirror_) mirror_->set_store(store_, data_->folder_files(), options_.folder.shards());
     engine_->set_store(store_);
+    shard_fetch_->limit(owner_->limits().down_bytes_per_s, closed_);
+    apply_quota();
     return {};
 }
 
@@ -193,7 +208,8 @@ ChildOptions NodeApp::trainer_options() const {
     ChildOptions child;
     child.command = {find_program(options_.settings.trainer_program)};
     unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-    child.threads = options_.settings.trainer_threads != 0 ? options_.settings.trainer_threads : cores;
+    child.threads = owner_->limits().threads != 0 ? owner_->limits().threads : cores;
+    child.memory_bytes = owner_->limits().memory_bytes;
     return child;
 }
 
@@ -210,18 +226,6 @@ Task<> NodeApp::end_in_order() {
     co_await children_.join();
 }
 
-Task<> NodeApp::watch_signals() {
-    auto [ec, first] = co_await signals_->async_wait(no_throw);
-    if (ec) co_return;
-    feed(UserStop{});
-    // Orderly: the core saves progress and says Exit. A second signal, or patience run out, ends it at once.
-    asio::steady_timer patience(io_, kOrderlyEnd);
-    using namespace asio::experimental::awaitable_operators;
-    auto again = signals_->async_wait(no_throw);
-    auto late = patience.async_wait(no_throw);
-    co_await (std::move(again) || std::move(late));
-    end(Error{Errc::cancelled, "asked to end", ""});
-}
 
 // ---- events and actions --------------------------------------------------------------------------------
 
@@ -253,10 +257,11 @@ Task<> NodeApp::keep_time() {
 // Full: not even one more entry and one more contribution would fit.
 Task<> NodeApp::watch_disk() {
     asio::steady_timer timer(io_);
-    for (;;) {
+    for (std::uint64_t looks = 0;;) {
         timer.expires_after(kDiskEvery);
         auto [ec] = co_await timer.async_wait(no_throw);
         if (ec) co_return;
+        if (++looks % kQuotaEvery == 0) apply_quota();
         std::error_code unknown;
         auto space = std::filesystem::space(options_.folder.root, unknown);
         if (unknown) continue;
@@ -441,6 +446,8 @@ Task<> NodeApp::watch_progress() {
         timer.expires_after(kWatchEvery);
         auto [ec] = co_await timer.async_wait(no_throw);
         if (ec) co_return;
+        renew_trainer();
+        if (spent_ && !closed_) apply_rates();
         auto stuck = node_watch_.look(core_->view(), now());
         if (stuck) co_await write_bundle_of(std::move(*stuck));
     }
@@ -470,8 +477,7 @@ Task<> NodeApp::write_bundle_of(NodeWatch::Stuck stuck) {
 
 void NodeApp::command(UserCommand command) {
     switch (command) {
-        case UserCommand::pause: paused_ = true; return feed(UserPause{});
-        case UserCommand::resume: paused_ = false; return feed(UserResume{});
+        case UserCommand::resume: return owner_->resume();
         case UserCommand::leave_after_step: leaving_ = true; return feed(UserLeave{LeaveWhen::after_step});
         case UserCommand::leave_now: leaving_ = true; return feed(UserLeave{LeaveWhen::now});
         case UserCommand::stop: return feed(UserStop{});

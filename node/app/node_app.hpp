@@ -16,6 +16,7 @@
 #include "node/app/model_mirror.hpp"
 #include "node/app/node_config.hpp"
 #include "node/app/node_watch.hpp"
+#include "node/app/owner_control.hpp"
 #include "node/app/store_actions.hpp"
 #include "node/app/trainer_host.hpp"
 #include "node/control/coordinator_session.hpp"
@@ -62,6 +63,14 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     Task<> keep_time();
     Task<> watch_disk();
     Task<> watch_signals();
+    Task<> finish_step(int signal);
+    Task<> leave_soon();
+    bool step_under_way(Step since) const;
+    void apply(bool spent);
+    void apply_rates();
+    void charge_downloads();
+    void apply_quota();
+    void renew_trainer();
     Task<> watch_progress();
     Task<> write_bundle_of(NodeWatch::Stuck stuck);
     Task<std::string> metrics_page();
@@ -91,6 +100,10 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     // AgentCommands
     std::string status_json() override;
     void command(UserCommand command) override;
+    void pause(std::optional<Millis> length) override;
+    std::string pause_json() override;
+    std::string limits_json() override;
+    Result<void> reload_limits() override;
 
     NodeOptions options_;
     ZmqContext zmq_;  // outlives the io_context, whose coroutines hold sockets
@@ -112,6 +125,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     std::unique_ptr<ModelMirror> mirror_;  ///< of a follower
     std::unique_ptr<Engine> engine_;
     std::unique_ptr<CoordinatorSession> session_;
+    std::unique_ptr<OwnerControl> owner_;
     std::unique_ptr<AdminServer> socket_;
     std::unique_ptr<MetricsServer> metrics_;
     NodeConfig core_config_;
@@ -130,7 +144,14 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     WatchdogFacts watchdog_;
     std::uint64_t sessions_ = 0;
     std::optional<Report> last_report_;  ///< for bundles
-    bool paused_ = false;
+    int stop_signals_ = 0;
+    bool spent_ = false;         ///< the day's bytes; the data plane closes once no step is under way
+    bool closed_ = false;
+    std::uint64_t seen_pieces_ = 0;  ///< bytes, when the two downloads were last told of each other
+    std::uint64_t seen_shards_ = 0;
+    ChildOptions running_;       ///< what the newest trainer was started with
+    bool renewing_ = false;      ///< it is ended for other options
+    int waited_ = 0;             ///< seconds, for its round to end
     bool disk_full_ = false;
     bool leaving_ = false;
     std::optional<Error> lost_;   ///< why there is no session

@@ -22,7 +22,9 @@ StatusFacts NodeApp::status_facts() const {
     facts.metrics_port = metrics_ ? metrics_->port() : std::uint16_t{0};
     facts.sessions = sessions_;
     facts.watchdog = watchdog_;
-    facts.paused = paused_;
+    facts.paused = owner_->state().reason != PauseReason::none;
+    facts.pause_json = owner_->pause_json();
+    facts.limits_json = owner_->limits_json();
     facts.disk_full = disk_full_;
     facts.error = facts.connected ? std::nullopt : lost_;
     facts.refused_zap = zap_->refused();

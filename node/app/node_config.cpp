@@ -20,6 +20,20 @@ Address address_of(const std::string& text) { return parse_address(text, kDataPo
 
 }  // namespace
 
+Limits to_limits(const NodeToml& toml) {
+    auto value = [](const std::string& text, auto parse) { return text.empty() ? std::uint64_t{0} : parse(text).value(); };
+    Limits out;
+    out.up_bytes_per_s = value(toml.up, parse_rate);
+    out.down_bytes_per_s = value(toml.down, parse_rate);
+    out.daily_bytes = value(toml.daily_transfer, parse_size);
+    out.memory_bytes = value(toml.memory, parse_size);
+    out.disk_bytes = value(toml.disk, parse_size);
+    out.threads = static_cast<std::uint32_t>(toml.threads);
+    out.hours = WeekHours::parse(toml.hours).value();
+    out.toml = toml;
+    return out;
+}
+
 Result<NodeSettings> load_settings(const NodeFolder& folder) {
     auto toml = load_node_toml(folder.config());
     if (!toml) return fail(toml.error());
@@ -33,7 +47,7 @@ Result<NodeSettings> load_settings(const NodeFolder& folder) {
         out.listen_port = address.port;
     }
     for (const std::string& one : toml->advertise) out.advertise.push_back(address_of(one));
-    out.trainer_threads = static_cast<std::uint32_t>(toml->threads);
+    out.limits = to_limits(*toml);
     if (!toml->trainer.empty()) out.trainer_program = toml->trainer;
     if (!toml->save_every.empty()) out.save_every = parse_duration(toml->save_every).value();
     if (!toml->scrub_every.empty()) out.scrub_every = parse_duration(toml->scrub_every).value();

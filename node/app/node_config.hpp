@@ -5,12 +5,27 @@
 #include <vector>
 
 #include "node/config/node_toml.hpp"
+#include "node/config/week_hours.hpp"
 #include "protocol/base/units.hpp"
 #include "protocol/identity/token.hpp"
 #include "protocol/observe/http_server.hpp"
 #include "protocol/wire/messages.hpp"
 
 namespace skerry::node {
+
+/// What may change while the agent runs. 0: no limit.
+struct Limits {
+    std::uint64_t up_bytes_per_s = 0;    ///< of all bulk data together
+    std::uint64_t down_bytes_per_s = 0;
+    std::uint64_t daily_bytes = 0;       ///< both ways
+    std::uint64_t memory_bytes = 0;      ///< of the trainer
+    std::uint64_t disk_bytes = 0;        ///< of log and data shards
+    std::uint32_t threads = 0;           ///< of the trainer; 0: cores divided by trainers on this machine
+    WeekHours hours;
+    NodeToml toml;                       ///< as it is written
+};
+/// Of a file that was checked.
+Limits to_limits(const NodeToml& toml);
 
 struct NodeSettings {
     std::string name;
@@ -19,7 +34,7 @@ struct NodeSettings {
     std::string listen_host = "0.0.0.0";
     std::uint16_t listen_port = kDataPort;  ///< 0: any
     std::vector<Address> advertise;      ///< empty: the address the coordinator sees
-    std::uint32_t trainer_threads = 0;   ///< 0: cores divided by trainers on this machine
+    Limits limits;
     std::string trainer_program = "skerry-trainer";
     Millis save_every{30000};            ///< between two saves of local progress, at most
     Millis scrub_every{24 * 3600 * 1000};  ///< from one reading of the whole log to the next

@@ -1,9 +1,15 @@
 #include "node/app/trainer_host.hpp"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
 #include "node/log/progress_files.hpp"
 #include "protocol/base/failpoint.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/base/run_on.hpp"
+#include "protocol/config/quantity.hpp"
 
 namespace skerry::node {
 namespace {
@@ -22,6 +28,14 @@ RoundAnswer::Why to_why(const std::string& why) {
 // A program that is not there, or cannot load its libraries, is not there the next time either.
 bool is_hopeless(Errc code) {
     return code == Errc::no_libtorch || code == Errc::not_found || code == Errc::version_mismatch;
+}
+
+/// What is the process's alone: neither the shared weights nor the libraries.
+std::uint64_t private_bytes(int pid) {
+    std::ifstream in("/proc/" + std::to_string(pid) + "/statm");
+    std::uint64_t size = 0, resident = 0, shared = 0;
+    in >> size >> resident >> shared;
+    return (resident - std::min(resident, shared)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace
@@ -79,7 +93,10 @@ void TrainerHost::perform(const KillTrainer& action) {
 }
 
 Task<> TrainerHost::serve(std::uint64_t generation, OpId started) {
-    trainer_ = std::make_shared<ChildProcess>(parts_.io, parts_.options());
+    if (generation != generation_) co_return;  // ended before it began: a coroutine starts later than it is spawned
+    ChildOptions options = parts_.options();
+    memory_limit_ = options.memory_bytes;
+    trainer_ = std::make_shared<ChildProcess>(parts_.io, std::move(options));
     auto launched = trainer_->spawn();
     if (!launched) {
         trainer_.reset();
@@ -88,7 +105,7 @@ Task<> TrainerHost::serve(std::uint64_t generation, OpId started) {
         co_return;
     }
     children_.spawn(keep_running(trainer_));
-    children_.spawn(watch(generation));
+    children_.spawn(watch(generation, trainer_));
     auto up = co_await bring_up();
     if (!up && is_hopeless(up.error().code)) parts_.hopeless(up.error());
     if (generation != generation_) co_return;
@@ -98,7 +115,7 @@ Task<> TrainerHost::serve(std::uint64_t generation, OpId started) {
     }
     ready_ = true;
     finish(started, Answer{});
-    children_.spawn(tell_alive(generation));
+    children_.spawn(tell_alive(generation, trainer_));
     co_await drain(generation);
 }
 
@@ -119,8 +136,7 @@ Task<Result<void>> TrainerHost::bring_up() {
     co_return co_await trainer->show_theta(store_->theta_descriptor(), *elements);
 }
 
-Task<> TrainerHost::watch(std::uint64_t generation) {
-    auto trainer = trainer_;
+Task<> TrainerHost::watch(std::uint64_t generation, std::shared_ptr<ChildProcess> trainer) {
     for (;;) {
         auto event = co_await trainer->next_event();
         if (generation != generation_) co_return;
@@ -149,14 +165,20 @@ void TrainerHost::ended(std::uint64_t generation, TrainerGone gone) {
 }
 
 // The core judges silence; it is told whenever a line has come since it was last told.
-Task<> TrainerHost::tell_alive(std::uint64_t generation) {
-    auto trainer = trainer_;
+Task<> TrainerHost::tell_alive(std::uint64_t generation, std::shared_ptr<ChildProcess> trainer) {
     asio::steady_timer timer(parts_.io);
     auto last = std::chrono::steady_clock::time_point{};
     for (;;) {
         timer.expires_after(std::chrono::milliseconds(500));
         auto [ec] = co_await timer.async_wait(no_throw);
         if (ec || generation != generation_) co_return;
+        const std::uint64_t limit = memory_limit_, used = limit > 0 ? private_bytes(trainer->pid()) : 0;
+        if (used > limit) {
+            trainer->kill();
+            ended(generation, TrainerGone{Errc::out_of_memory, "the trainer used " + to_size_text(used) + ", [limits] memory in node.toml allows " +
+                                                                   to_size_text(limit) + ": skerry limits set --memory, or a smaller batch"});
+            co_return;
+        }
         const TrainerStatus& status = trainer->status();
         if (status.last_line == last) continue;
         last = status.last_line;

@@ -52,8 +52,8 @@ class TrainerHost {
   private:
     Task<> serve(std::uint64_t generation, OpId started);
     Task<Result<void>> bring_up();
-    Task<> watch(std::uint64_t generation);
-    Task<> tell_alive(std::uint64_t generation);
+    Task<> watch(std::uint64_t generation, std::shared_ptr<ChildProcess> trainer);
+    Task<> tell_alive(std::uint64_t generation, std::shared_ptr<ChildProcess> trainer);
     Task<> keep_running(std::shared_ptr<ChildProcess> child);
     Task<> apply(Apply action);
     Task<> drain(std::uint64_t generation);
@@ -79,6 +79,7 @@ class TrainerHost {
     std::shared_ptr<RunStore> store_;
     DataFiles* data_ = nullptr;
     std::shared_ptr<ChildProcess> trainer_;
+    std::uint64_t memory_limit_ = 0;  ///< of that process; 0: none
     std::uint64_t generation_ = 0;
     std::uint64_t starts_ = 0;
     std::deque<TrainerAction> queue_;

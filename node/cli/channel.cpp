@@ -19,7 +19,6 @@ namespace {
 
 using Json = nlohmann::json;
 constexpr auto kDialPatience = std::chrono::milliseconds(10'000);
-constexpr auto kCallPatience = std::chrono::milliseconds(30'000);
 constexpr std::size_t kMaxTokenFile = 4096;
 
 /// Runs one coroutine to its end.
@@ -130,7 +129,7 @@ Result<Channel> Channel::to_coordinator(const Context& context) {
     return channel;
 }
 
-Result<Json> Channel::call(const std::string& verb, const Json& args, Bytes data) {
+Result<Json> Channel::call(const std::string& verb, const Json& args, Bytes data, std::chrono::milliseconds patience) {
     AdminRequest request;
     request.id = impl_->next_id++;
     request.verb = verb;
@@ -138,7 +137,7 @@ Result<Json> Channel::call(const std::string& verb, const Json& args, Bytes data
     request.data = std::move(data);
     request.token_id = impl_->token_id;
     request.token_secret = impl_->token_secret;
-    auto reply = wait_for(impl_->io, ask_admin(*impl_->stream, std::move(request), kCallPatience));
+    auto reply = wait_for(impl_->io, ask_admin(*impl_->stream, std::move(request), patience));
     if (!reply) return fail(reply.error());
     Json json = Json::parse(reply->json, nullptr, false);
     if (json.is_discarded()) return fail(Errc::malformed, "the answer to " + verb + " is no JSON");

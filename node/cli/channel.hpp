@@ -1,6 +1,7 @@
 #pragma once
 // One connection for commands: to an agent or a coordinator on this machine, or to a coordinator over TLS.
 
+#include <chrono>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -22,7 +23,8 @@ class Channel {
     Channel(Channel&&) noexcept;
     Channel& operator=(Channel&&) noexcept;
 
-    Result<nlohmann::json> call(const std::string& verb, const nlohmann::json& args, Bytes data = {});
+    Result<nlohmann::json> call(const std::string& verb, const nlohmann::json& args, Bytes data = {},
+                                std::chrono::milliseconds patience = std::chrono::seconds(30));
 
   private:
     struct Impl;

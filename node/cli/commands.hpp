@@ -79,10 +79,29 @@ struct JoinCommand {
 };
 /// Makes or completes the node's folder, then becomes skerry-node. Returns only on an error, or with --detach.
 Result<void> join_command(const Context& context, const JoinCommand& command);
-/// `verb`: pause, resume.
-Result<void> agent_command(const Context& context, const std::string& verb);
+/// `length`: "2h"; empty: until it is resumed.
+Result<void> pause_command(const Context& context, const std::string& length);
+Result<void> resume_command(const Context& context);
+/// What the owner sets; nothing: as it is. "none" takes a limit away.
+struct LimitsCommand {
+    std::optional<std::string> up, down, per_day, threads, memory, disk;
+    std::vector<std::string> hours;
+};
+/// Of node.toml, and what of today's bytes is used if the agent runs.
+Result<void> limits_show_command(const Context& context);
+/// Changes node.toml, its comments stay; the agent takes it up at once. Errors: usage with the value, config_invalid with
+/// file and line; the file is as it was then.
+Result<void> limits_set_command(const Context& context, const LimitsCommand& command);
+/// The agent reads node.toml anew.
+Result<void> limits_reload_command(const Context& context);
 /// Waits until the agent has left, at most `patience`.
 Result<void> leave_command(const Context& context, bool now, Millis patience);
+
+/// `verb`: install, uninstall, status. A systemd user unit for the node of --dir. `print`: the unit only, nothing is written.
+Result<void> service_command(const Context& context, const std::string& verb, bool print);
+/// Checks machine, folder, agent and the way to the coordinator; prints each with its cure. Errors: that of the first
+/// check that failed. `bundle`: also writes what a bug report needs.
+Result<void> doctor_command(const Context& context, const std::string& bundle);
 
 // ---- both ---------------------------------------------------------------------------------------------
 

@@ -192,20 +192,45 @@ Result<void> join_command(const Context& context, const JoinCommand& command) {
     return fail(become(program));
 }
 
-Result<void> agent_command(const Context& context, const std::string& verb) {
+namespace {
+
+/// The agent's answer as JSON, or as what `say` makes of its pause ("paused(user) until 16:31", or nothing).
+Result<void> ask_agent(const Context& context, const std::string& verb, const Json& arguments, std::string (*say)(const std::string& pause)) {
     auto channel = agent_of(context);
     if (!channel) return fail(channel.error());
-    auto answer = channel->call(verb, Json::object());
+    auto answer = channel->call(verb, arguments);
     if (!answer) return fail(answer.error());
     if (context.json) {
         Json out = *answer;
         out["schema"] = "skerry.agent/1";
         print_json(out);
-    } else {
-        bool pause = verb == "pause";
-        std::printf("%s\n", pause ? "pausing after the step under way; the node stays connected" : "training again");
+        return {};
     }
+    auto pause = answer->find("pause");
+    const bool paused = pause != answer->end() && pause->is_object();
+    std::printf("%s\n", say(paused ? text(*pause, "text") : "").c_str());
     return {};
+}
+
+}  // namespace
+
+Result<void> pause_command(const Context& context, const std::string& length) {
+    Json arguments = Json::object();
+    if (!length.empty()) {
+        auto parsed = parse_duration(length);
+        if (!parsed) return fail(parsed.error());
+        if (*parsed <= Millis(0)) return fail(Errc::usage, "a pause of no length", "skerry pause --for 2h");
+        arguments["for_ms"] = static_cast<std::uint64_t>(parsed->count());
+    }
+    return ask_agent(context, "pause", arguments, [](const std::string& pause) {
+        return pause + ": what was trained goes into the step, the trainer's memory is free within 5 s, the node stays connected";
+    });
+}
+
+Result<void> resume_command(const Context& context) {
+    return ask_agent(context, "resume", Json::object(), [](const std::string& pause) {
+        return pause.empty() ? std::string("training again") : "resumed, but " + pause + ": skerry limits show";
+    });
 }
 
 Result<void> leave_command(const Context& context, bool now, Millis patience) {

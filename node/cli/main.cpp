@@ -166,8 +166,31 @@ class CommandLine {
     }
 
     void add_agent() {
-        command(app_, "pause", "stop training after the step under way; stay connected", [this] { return agent_command(context_, "pause"); });
-        command(app_, "resume", "train again", [this] { return agent_command(context_, "resume"); });
+        auto* pause = command(app_, "pause", "stop training and free the trainer's memory; stay connected", [this] { return pause_command(context_, length_); });
+        pause->add_option("--for", length_, "e.g. 30min, 2h; without it until skerry resume");
+        command(app_, "resume", "train again", [this] { return resume_command(context_); });
+        auto* limits = app_.add_subcommand("limits", "what this machine gives: rates, bytes a day, threads, memory, disk, hours");
+        limits->require_subcommand(1);
+        command(*limits, "show", "the limits that hold", [this] { return limits_show_command(context_); });
+        command(*limits, "reload", "after node.toml was edited", [this] { return limits_reload_command(context_); });
+        auto* set = command(*limits, "set", "change node.toml and the running node; none takes a limit away", [this] { return limits_set_command(context_, limits_); });
+        set->add_option("--up", limits_.up, "upload of bulk data: 2Mbit");
+        set->add_option("--down", limits_.down, "download of bulk data: 20Mbit");
+        set->add_option("--per-day", limits_.per_day, "both ways: 30GiB");
+        set->add_option("--threads", limits_.threads, "of the trainer; 0: cores divided by trainers here");
+        set->add_option("--memory", limits_.memory, "of the trainer: 12GiB");
+        set->add_option("--disk", limits_.disk, "log and data shards: 20GiB");
+        set->add_option("--hours", limits_.hours, "when it may work, may be repeated: 22:00-07:00, sat,sun, \"mon-fri 18:00-08:00\"");
+        auto* service = app_.add_subcommand("service", "run the node as a systemd service of this user");
+        service->require_subcommand(1);
+        const std::pair<const char*, const char*> verbs[] = {{"install", "write the unit, enable and start it"}, {"uninstall", "stop it and take the unit away"},
+                                                             {"status", "whether it is installed, enabled and running"}};
+        for (const auto& [verb, what] : verbs) {
+            auto* one = command(*service, verb, what, [this, verb = verb] { return service_command(context_, verb, print_); });
+            if (std::string_view(verb) == "install") one->add_flag("--print", print_, "print the unit, change nothing");
+        }
+        auto* doctor = command(app_, "doctor", "what is wrong with this machine, and what cures it", [this] { return doctor_command(context_, file_); });
+        doctor->add_option("--bundle", file_, "also write FILE.tar.gz for a bug report; no token, no key");
         auto* leave = command(app_, "leave", "leave the run after the step under way", [this] { return leave_run(); });
         leave->add_flag("--now", now_, "do not finish the step");
         leave->add_option("--patience", patience_, "how long to wait")->capture_default_str();
@@ -236,6 +259,7 @@ class CommandLine {
     TokenCommand token_;
     JoinCommand join_;
     ExportCommand export_;
+    LimitsCommand limits_;
     GenerateCommand generate_;
     EvalCommand eval_;
     std::string folder_;
@@ -246,12 +270,14 @@ class CommandLine {
     std::string out_;
     std::string code_;
     std::string patience_ = "10min";
+    std::string length_;
     std::string vote_patience_ = "2min";
     std::vector<std::string> changes_;
     bool refeed_ = false;
     std::optional<std::uint64_t> step_;
     bool start_ = false;
     bool now_ = false;
+    bool print_ = false;
     bool watch_ = false;
 };
 

@@ -154,9 +154,12 @@ void add_log_care(std::vector<std::string>& out, const Json& status) {
 
 std::vector<std::string> node_lines(const Json& status) {
     std::vector<std::string> out;
-    out.push_back(text(status, "name") + " · " + text(status, "phase") + " · run " + text(status, "run") + " · " + progress_text(status));
     auto model = status.find("model");
     const bool follows = model != status.end() && model->is_object();
+    // A pause ends training; a follower does none, but the day's bytes hold it up, too.
+    auto pause = status.find("pause");
+    const bool paused = pause != status.end() && pause->is_object() && (!follows || text(*pause, "reason") == "transfer");
+    out.push_back(text(status, "name") + " · " + (paused ? text(*pause, "text") : text(status, "phase")) + " · run " + text(status, "run") + " · " + progress_text(status));
     if (follows)
         out.push_back("follows · " + text(*model, "folder") + " is step " + std::to_string(count(*model, "step")) +
                       (text(*model, "error").empty() ? "" : " · not newer: " + text(*model, "error")));

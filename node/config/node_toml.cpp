@@ -1,6 +1,8 @@
 #include "node/config/node_toml.hpp"
 
+#include "node/config/week_hours.hpp"
 #include "protocol/config/address.hpp"
+#include "protocol/config/files.hpp"
 #include "protocol/config/quantity.hpp"
 #include "protocol/config/strict_toml.hpp"
 #include "protocol/identity/keys.hpp"
@@ -42,6 +44,18 @@ std::string bounded(TomlSection& section, const char* key) {
     return section.text(key, "");
 }
 
+/// A quantity as it is written, if `parse` takes it; empty if it is not there.
+template <class Parse>
+std::string quantity(TomlSection& section, const char* key, Parse parse) {
+    if (!section.has(key)) return {};
+    std::string text = section.text(key, "");
+    auto value = parse(text);
+    if (!text.empty() && !value) section.complain(key, value.error().detail + "; " + value.error().fix);
+    return text;
+}
+
+constexpr std::size_t kMaxFile = 256 * 1024;
+
 }  // namespace
 
 Result<void> check(const NodeToml& config) {
@@ -71,7 +85,13 @@ Result<void> check(const NodeToml& config) {
 }
 
 Result<NodeToml> load_node_toml(const std::filesystem::path& file) {
-    auto toml = StrictToml::load(file);
+    auto text = read_small_file(file, kMaxFile);
+    if (!text) return fail(text.error());
+    return parse_node_toml(*text, file.filename().string());
+}
+
+Result<NodeToml> parse_node_toml(const std::string& text, const std::string& name) {
+    auto toml = StrictToml::parse(text, name);
     if (!toml) return fail(toml.error());
     toml->expect_schema("skerry.node/1");
     NodeToml out;
@@ -93,12 +113,20 @@ Result<NodeToml> load_node_toml(const std::filesystem::path& file) {
     out.save_every = bounded(trainer, "save_every");
     out.silent_after = bounded(trainer, "silent_after");
     auto limits = toml->section("limits");
-    if (limits.has("disk")) out.disk = std::to_string(limits.size("disk", 0));
+    out.threads = static_cast<int>(limits.integer("threads", out.threads, 0, 1024));
+    out.up = quantity(limits, "up", parse_rate);
+    out.down = quantity(limits, "down", parse_rate);
+    out.daily_transfer = quantity(limits, "daily_transfer", parse_size);
+    out.memory = quantity(limits, "memory", parse_size);
+    out.disk = quantity(limits, "disk", parse_size);
     out.scrub_every = bounded(limits, "scrub_every");
     auto follow = toml->section("follow");
     out.follow = follow.boolean("enabled", false);
     out.export_folder = follow.text("export", "");
     out.export_every = bounded(follow, "every");
+    auto schedule = toml->section("schedule");
+    out.hours = schedule.texts("hours");
+    if (auto hours = WeekHours::parse(out.hours); !hours) schedule.complain("hours", hours.error().detail + "; " + hours.error().fix);
     auto metrics = toml->section("metrics");
     out.metrics = metrics.text("listen", "");
     if (!out.metrics.empty()) {
@@ -111,22 +139,27 @@ Result<NodeToml> load_node_toml(const std::filesystem::path& file) {
 }
 
 std::string to_text(const NodeToml& config) {
-    std::string out = "# What the owner of this machine decides. Edit it and restart the node. Unknown keys are errors.\n"
+    std::string out = "# What the owner of this machine decides. Edit it, then: skerry limits reload. Unknown keys are errors.\n"
                       "schema = \"skerry.node/1\"\n";
     out += "name = " + quoted(config.name) + "\n";
     if (!config.site.empty()) out += "site = " + quoted(config.site) + "\n";
     out += "listen = " + quoted(config.listen) + "   # data plane; \"none\": this machine only dials\n";
     out += "advertise = " + quoted_list(config.advertise) + "   # empty: where the coordinator sees this node\n";
-    out += "\n[trainer]\nthreads = " + std::to_string(config.threads) + "   # 0: cores divided by trainers on this machine\n";
+    out += "\n[trainer]\n";
     if (!config.trainer.empty()) out += "program = " + quoted(config.trainer) + "\n";
     if (!config.save_every.empty()) out += "save_every = " + quoted(config.save_every) + "   # local progress; a kill costs no more\n";
     if (!config.silent_after.empty()) out += "silent_after = " + quoted(config.silent_after) + "   # a trainer that says nothing is killed\n";
-    if (!config.disk.empty() || !config.scrub_every.empty()) out += "\n[limits]\n";
+    out += "\n[limits]\nthreads = " + std::to_string(config.threads) + "   # of the trainer; 0: cores divided by trainers on this machine\n";
+    if (!config.up.empty()) out += "up = " + quoted(config.up) + "   # all bulk data together\n";
+    if (!config.down.empty()) out += "down = " + quoted(config.down) + "\n";
+    if (!config.daily_transfer.empty()) out += "daily_transfer = " + quoted(config.daily_transfer) + "   # both ways; then paused until midnight\n";
+    if (!config.memory.empty()) out += "memory = " + quoted(config.memory) + "   # what the trainer may use\n";
     if (!config.disk.empty()) out += "disk = " + quoted(config.disk) + "   # log, snapshots and cached data shards\n";
     if (!config.scrub_every.empty()) out += "scrub_every = " + quoted(config.scrub_every) + "   # all of the log is read and checked\n";
     if (config.follow) out += "\n[follow]\nenabled = true   # reads the log and writes model folders; does not train\n";
     if (config.follow && !config.export_folder.empty()) out += "export = " + quoted(config.export_folder) + "   # DIR/newest is the newest model folder\n";
     if (config.follow && !config.export_every.empty()) out += "every = " + quoted(config.export_every) + "   # between two model folders, at least\n";
+    if (!config.hours.empty()) out += "\n[schedule]\nhours = " + quoted_list(config.hours) + "   # local time; outside of them the node is paused\n";
     if (!config.metrics.empty()) out += "\n[metrics]\nlisten = " + quoted(config.metrics) + "   # /metrics and /healthz; \"none\": off\n";
     return out;
 }

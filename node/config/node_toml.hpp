@@ -24,6 +24,8 @@ struct NodeFolder {
     std::filesystem::path socket() const { return root / "agent.sock"; }
     std::filesystem::path bundles() const { return root / "bundles"; }
     std::filesystem::path model() const { return root / "model"; }  ///< of a follower
+    /// What the owner said last and what was transferred today.
+    std::filesystem::path owner() const { return root / "owner.json"; }
 };
 
 /// What the owner of the machine decides, as it is written.
@@ -36,7 +38,12 @@ struct NodeToml {
     std::string trainer;                  ///< program; empty: skerry-trainer
     std::string save_every;               ///< duration, of local progress; empty: 30s
     std::string silent_after;             ///< duration, of the trainer; empty: 30s
-    std::string disk;                     ///< size; empty: the run's quota alone
+    std::string up;                       ///< rate, of all bulk data together; empty: no limit
+    std::string down;                     ///< likewise
+    std::string daily_transfer;           ///< size, both ways; empty: no limit
+    std::string memory;                   ///< size, of the trainer; empty: no limit
+    std::string disk;                     ///< size, of log and data shards; empty: the run's quota alone
+    std::vector<std::string> hours;       ///< see week_hours.hpp; empty: always
     std::string scrub_every;              ///< duration, from one reading of the whole log to the next; empty: 24h
     bool follow = false;                  ///< reads the log only
     std::string export_folder;            ///< of a follower's model folders; empty: NODEDIR/model
@@ -46,6 +53,8 @@ struct NodeToml {
 
 /// Errors: not_found, config_invalid with file and line.
 Result<NodeToml> load_node_toml(const std::filesystem::path& file);
+/// `name` stands in errors.
+Result<NodeToml> parse_node_toml(const std::string& text, const std::string& name);
 /// The same checks for values that a command line gave. Errors: usage.
 Result<void> check(const NodeToml& config);
 std::string to_text(const NodeToml& config);

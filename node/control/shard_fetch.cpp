@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -55,6 +56,8 @@ Result<void> seal(const fs::path& part, const fs::path& file) {
     if (::rename(part.c_str(), file.c_str()) != 0) return disk_error(file);
     return sync(file.parent_path(), O_RDONLY | O_DIRECTORY);
 }
+
+Mono mono_now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
 
 std::uint64_t size_of(const fs::path& file) {
     std::error_code error;
@@ -177,6 +180,22 @@ Task<Result<void>> ShardFetch::fetch_rest(Fetch& fetch) {
     }
 }
 
+void ShardFetch::limit(std::uint64_t bytes_per_s, bool closed) {
+    bucket_.set_rate(bytes_per_s, mono_now());
+    closed_ = closed;
+}
+
+void ShardFetch::charge(std::uint64_t bytes) { bucket_.take(bytes, mono_now()); }
+
+/// Waits for the limit, which may change meanwhile.
+Task<> ShardFetch::room() {
+    asio::steady_timer timer(io_);
+    while (closed_ || !bucket_.ready(mono_now())) {
+        timer.expires_after(std::clamp(bucket_.wait(mono_now()), Millis(10), Millis(500)));
+        co_await timer.async_wait(no_throw);
+    }
+}
+
 /// Blocks of others are whole ones, so a part that ends within one goes back to its beginning.
 Task<Result<void>> ShardFetch::measure(Fetch& fetch) {
     auto work = [part = fetch.part, total = fetch.shard.bytes, whole = fetch.ask]() -> std::uint64_t {
@@ -218,6 +237,7 @@ Task<Result<void>> ShardFetch::fetch_once(Fetch& fetch) {
     ControlStream stream(std::move(*dialled));
 
     while (fetch.offset < shard.bytes) {
+        co_await room();
         ControlMessage question;
         question.run = run_;
         question.seq = ++seq_;
@@ -240,6 +260,7 @@ Task<Result<void>> ShardFetch::fetch_once(Fetch& fetch) {
             block->data.size() > bytes)
             co_return fail(Errc::malformed, "the coordinator answered with another block");
         Bytes data = std::move(block->data);
+        charge(data.size());
         auto taken = co_await take(fetch, std::move(data));
         if (!taken) co_return taken;
     }

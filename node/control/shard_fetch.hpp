@@ -10,6 +10,7 @@
 
 #include "node/control/coordinator_session.hpp"
 #include "node/data/shard_peers.hpp"
+#include "protocol/base/token_bucket.hpp"
 
 namespace skerry::node {
 
@@ -58,6 +59,11 @@ class ShardFetch {
     static Result<void> verify_file(const std::filesystem::path& file, const ShardInfo& shard);
     static std::filesystem::path shard_path(const std::filesystem::path& folder, const Digest& sha256);
 
+    /// The owner's limit on what comes in, from now on; 0: none. Closed: nothing is asked for.
+    void limit(std::uint64_t bytes_per_s, bool closed);
+    /// What others have fetched counts, too.
+    void charge(std::uint64_t bytes);
+
     std::uint64_t fetched_bytes() const { return fetched_bytes_; }
     std::uint64_t from_peers_bytes() const { return from_peers_bytes_; }
     std::uint64_t corrupted() const { return corrupted_; }
@@ -76,6 +82,7 @@ class ShardFetch {
     };
     Task<Result<void>> obtain(ShardInfo shard, std::filesystem::path file);
     Task<Result<void>> fetch_rest(Fetch& fetch);
+    Task<> room();
     Task<Result<void>> fetch_once(Fetch& fetch);
     Task<Result<void>> measure(Fetch& fetch);
     Task<Result<void>> take(Fetch& fetch, Bytes data);
@@ -91,6 +98,8 @@ class ShardFetch {
     std::filesystem::path folder_;
     RunId run_;
     ShardFetchConfig config_;
+    TokenBucket bucket_;
+    bool closed_ = false;
     std::set<Digest> busy_;
     std::set<Digest> verified_;
     std::uint64_t seq_ = 0;

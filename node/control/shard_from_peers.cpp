@@ -84,6 +84,7 @@ Task<Result<void>> ShardFetch::block_of(Fetch& fetch, const ShardSources& source
         if (got.error().code != Errc::bad_state) fetch.failed[peer] = Clock::now() + config_.forgives_after;
         co_return fail(got.error());
     }
+    charge(got->size());
     const std::size_t at = std::size_t{block} * Digest::size();
     Bytes data = std::move(*got);
     bool good = data.size() == bytes;
@@ -125,6 +126,9 @@ Task<Result<void>> ShardFetch::from_peers(Fetch& fetch, ShardSources sources) {
             if (ec) co_return fail(Errc::cancelled, {});
             continue;
         }
+        const auto before = Clock::now();
+        co_await room();
+        moved += Clock::now() - before;  // the owner's limit is no fault of theirs
         auto came = co_await block_of(fetch, sources, peers[fetch.turn++ % peers.size()]);
         if (came) {
             moved = Clock::now();

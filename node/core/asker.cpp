@@ -235,14 +235,22 @@ void Asker::repeat_later() {
     }
 }
 
+void Asker::limit(const DownloadLimit& limit) {
+    bucket_.set_rate(limit.bytes_per_s, context_.now);
+    closed_ = limit.closed;
+}
+
 void Asker::pump() {
     find_stalls();
     repeat_later();
+    held_up_ = false;
     std::map<std::pair<NodeId, ObjectRef>, std::vector<PieceIndex>> gets;
     for (auto& [key, item] : items_) {
         if (item.giver || item.verifying) continue;
         auto giver = choose(item);
         if (!giver) continue;
+        if (held_up_ = !may_ask(); held_up_) break;
+        bucket_.take(item.want.bytes, context_.now);
         const Lane lane = lane_of(item.want);
         Edge& e = edge(*giver, lane);
         if (e.in_flight == 0) e.heard = context_.now;
@@ -294,6 +302,7 @@ std::vector<StalledEdge> Asker::stalled_edges() const {
 
 Mono Asker::next_wake() const {
     Mono wake = Mono::max();
+    if (held_up_ && !closed_) wake = context_.now + TokenBucket(bucket_).wait(context_.now);
     for (const auto& [key, item] : items_) {
         if (item.verifying) continue;
         if (!item.giver) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "node/core/roster_book.hpp"
+#include "protocol/base/token_bucket.hpp"
 
 namespace skerry::node {
 
@@ -73,6 +74,10 @@ class Asker {
     std::optional<Fetched> on_done(const Done& done);
     bool owns(OpId op) const { return verifying_.contains(op); }
 
+    /// The owner's limit on what comes in: what is asked for counts.
+    void limit(const DownloadLimit& limit);
+    void charge(std::uint64_t bytes) { bucket_.take(bytes, context_.now); }
+
     /// Asks for whatever may be asked for now; finds stalls.
     void pump();
 
@@ -111,6 +116,7 @@ class Asker {
     };
 
     static Lane lane_of(const Want& want);
+    bool may_ask() { return !closed_ && bucket_.ready(context_.now); }
     Edge& edge(const NodeId& giver, Lane lane) { return edges_[{giver, lane}]; }
     void release(Item& item);
     void take_back(const NodeId& giver);
@@ -122,6 +128,9 @@ class Asker {
     bool has_room(const NodeId& giver, Lane lane, std::uint32_t bytes);
 
     Context& context_;
+    TokenBucket bucket_;
+    bool closed_ = false;
+    bool held_up_ = false;  ///< by the limit
     const RosterBook& roster_;
     Sources sources_;
     std::map<Key, Item> items_;

@@ -178,6 +178,15 @@ struct UserLeave {
 /// The agent is told to end (SIGTERM): saves progress, then Exit{0}.
 struct UserStop {};
 
+/// The owner's limit on the data plane, from now on.
+struct DownloadLimit {
+    std::uint64_t bytes_per_s = 0;  ///< of all that is asked of peers; 0: no limit
+    bool closed = false;            ///< nothing is asked for
+};
+/// Bytes of other downloads, which the limit covers as well.
+struct OtherDownload {
+    std::uint64_t bytes = 0;
+};
 struct DiskState {
     bool full = false;
 };
@@ -191,6 +200,7 @@ struct Traffic {
 struct Tick {};
 
 using Event = std::variant<Tick, SessionUp, SessionDown, ControlIn, PeerUp, PeerDown, PeerIn, DataIn, PeerProgress, Done,
-                           TrainerGone, TrainerAlive, SaveFixed, UserPause, UserResume, UserLeave, UserStop, DiskState, Traffic>;
+                           TrainerGone, TrainerAlive, SaveFixed, UserPause, UserResume, UserLeave, UserStop, DownloadLimit, OtherDownload, DiskState,
+                           Traffic>;
 
 }  // namespace skerry::node

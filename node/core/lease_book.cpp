@@ -124,6 +124,13 @@ void LeaseBook::give_back_all() {
     next_return_at_ = Mono::min();
 }
 
+void LeaseBook::give_back_others(const std::set<LeaseId>& kept) {
+    for (const LeaseInfo& lease : leases_) {
+        if (lease.pinned || kept.contains(lease.id) || !returning_.insert(lease.id).second) continue;
+        next_return_at_ = Mono::min();
+    }
+}
+
 void LeaseBook::new_epoch() {
     if (!nothing_) return;
     nothing_ = false;

@@ -38,6 +38,8 @@ class LeaseBook {
     /// Hands leases back: not trained on again, and returned for as long as Orders list them.
     void give_back(const std::vector<Segment>& segments);
     void give_back_all();
+    /// All but `kept` and what a plan pins.
+    void give_back_others(const std::set<LeaseId>& kept);
     /// "Nothing to be had" was said to a node of another state: asks again at once.
     void new_epoch();
     /// Repeats what must be repeated: returns that the ledger still lists, an unanswered request.

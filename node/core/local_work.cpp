@@ -166,17 +166,62 @@ bool StepMachine::may_train() const {
 bool StepMachine::wants_trainer() const {
     if (!context_.config.train || stopping_ || left_ || leaving_ == LeaveWhen::now) return false;
     // With work that was saved it is up by the time the coordinator has been heard.
-    const bool resumes = !context_.heard_orders && !progress_.empty();
+    const bool resumes = !paused_ && !context_.heard_orders && !progress_.empty();
     if (trainer_.state() == TrainerSupervision::State::off) return resumes || (may_train() && leases_.stock() > 0);
     if (context_.orders.run_state == RunState::stopped)
         return frozen_ || trainer_.has_delta() || evaluation_due() ||
                trainer_.state() == TrainerSupervision::State::evaluating;
-    // Paused: the process goes once nothing in it can still count.
-    return !paused_ || frozen_ || trainer_.has_delta() || encode_op_;
+    return !paused_ || (holds_work() && !pause_overdue());
+}
+
+// ------------------------------------------------------------------------------------------------- pause
+
+void StepMachine::pause(bool paused) {
+    if (paused && !paused_) paused_at_ = context_.now;
+    paused_ = paused;
+}
+
+/// A pause frees the memory in bounded time: what is not saved by then is lost, as by a kill.
+bool StepMachine::pause_overdue() const { return paused_ && context_.now >= paused_at_ + context_.config.pause_patience; }
+
+/// As it stands it is on disk, or the disk has refused it.
+bool StepMachine::delta_is_safe() const {
+    const bool saved = !progress_.empty() && progress_.back().delta == trainer_.delta();
+    return saved || (saving_ && !trainer_.saving() && saving_->delta == trainer_.delta());
+}
+
+/// Paused: the process goes once nothing is in it that is not on disk, frozen or saved. What is frozen for a plan that
+/// leaves it out goes on from the save.
+bool StepMachine::holds_work() const {
+    if (encode_op_ || trainer_.saving() || trainer_.reported_training()) return true;
+    return trainer_.has_delta() && !reload_wanted_ && !delta_is_safe();
+}
+
+/// Saves the delta if that is worth it; whether it does.
+bool StepMachine::save_now() {
+    const bool worth = trainer_.has_delta() && trainer_.idle() && !reload_wanted_;
+    if (!worth || delta_is_safe()) return false;
+    const std::uint32_t slot = progress_.empty() ? 0 : 1 - std::min(1U, progress_.back().slot);
+    saving_ = ProgressImage{slot, progress_note(), trainer_.delta()};
+    trainer_.save(slot, saving_->note);
+    return true;
+}
+
+/// Paused: the others get the data that nothing done here stands on.
+void StepMachine::return_unworked() {
+    if (!paused_ || !leases_settled_ || !at_head() || trainer_.state() != TrainerSupervision::State::off) return;
+    std::erase_if(progress_, [&](const ProgressImage& image) { return !progress_valid(image); });
+    std::set<LeaseId> kept;
+    if (frozen_)
+        for (const Segment& segment : frozen_->segments) kept.insert(segment.lease);
+    for (const ProgressImage& image : progress_)
+        for (const Segment& segment : prefix(context_, image)) kept.insert(segment.lease);
+    leases_.give_back_others(kept);
 }
 
 void StepMachine::drive_trainer() {
-    if (encode_op_) return;
+    if (encode_op_ && !pause_overdue()) return;
+    encode_dropped_ = encode_op_.has_value();
     using State = TrainerSupervision::State;
     const auto before = trainer_.state();
     if (!stopping_) trainer_.want(wants_trainer());
@@ -201,6 +246,7 @@ void StepMachine::drive_trainer() {
         return;
     }
     start_round();
+    if (paused_ && !stopping_ && !log_.busy() && !trainer_.saving()) save_now();
     save_progress();
 }
 
@@ -429,16 +475,7 @@ void StepMachine::finish_stop() {
         return;
     }
     if (!stopping_ || !trainer_.quiet() || trainer_.saving() || encode_op_) return;
-    const bool worth = trainer_.has_delta() && trainer_.idle() && !reload_wanted_;
-    if (worth && !(saving_ && saving_->delta == trainer_.delta())) {
-        const bool saved = !progress_.empty() && progress_.back().delta == trainer_.delta();
-        if (!saved) {
-            const std::uint32_t slot = progress_.empty() ? 0 : 1 - std::min(1U, progress_.back().slot);
-            saving_ = ProgressImage{slot, progress_note(), trainer_.delta()};
-            trainer_.save(slot, saving_->note);
-            return;
-        }
-    }
+    if (save_now()) return;
     trainer_.want(false);
     context_.emit(Exit{Errc::cancelled, "asked to end"});
     exited_ = true;

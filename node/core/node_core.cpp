@@ -248,7 +248,11 @@ struct NodeCore::Parts {
                                   for (const Want& want : asker.on_gone(event.from, m))
                                       if (m.reason != GoneReason::superseded) exchange.on_gone(event.from, want);
                               },
-                              [&](const Have& m) { exchange.on_have(event.from, m); }, [](const Data&) {}},
+                              [&](const Have& m) {
+                                  // It only says that its owner's limit makes what was asked for wait.
+                                  if (m.bitmap.empty()) asker.on_progress(event.from);
+                                  else exchange.on_have(event.from, m);
+                              }, [](const Data&) {}},
                    event.body);
     }
 
@@ -339,6 +343,8 @@ struct NodeCore::Parts {
                        [&](const UserResume&) { machine.pause(false); },
                        [&](const UserLeave& e) { machine.leave(e.when); },
                        [&](const UserStop&) { machine.stop(); }, [&](const DiskState& e) { disk_full = e.full; },
+                       [&](const DownloadLimit& e) { asker.limit(e); },
+                       [&](const OtherDownload& e) { asker.charge(e.bytes); },
                        [&](const Traffic& e) { traffic = e; }},
             event);
     }

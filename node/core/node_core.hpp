@@ -21,6 +21,7 @@ struct NodeConfig {
     Millis default_edge_patience{2500};         ///< until Orders say otherwise
     Millis progress_every{30000};               ///< between two saves of local progress, at most
     Millis progress_least{1000};                ///< and at least, however short the rounds
+    Millis pause_patience{4000};                ///< then a pause ends the trainer, whatever it has not saved
     Millis trainer_start_patience{60000};
     Millis trainer_silence{30000};              ///< at least; also 5 x median inner step
     Millis trainer_backoff{1000};               ///< doubled up to 64 times

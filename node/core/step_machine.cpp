@@ -507,6 +507,7 @@ void StepMachine::advance() {
     keep_house();
     freeze_if_due();
     drive_trainer();
+    return_unworked();
     if (leaving_ == LeaveWhen::now || left_ || stopping_) finish_stop();
 }
 
@@ -515,6 +516,8 @@ Mono StepMachine::next_wake() const {
     if (auto due = save_due()) wake = std::min(wake, *due);
     if (prepared_ && !prepared_->state.durable) wake = std::min(wake, prepare_again_);
     if (disk_again_ > context_.now) wake = std::min(wake, disk_again_);
+    const bool ending = paused_ && trainer_.state() != TrainerSupervision::State::off && !pause_overdue();
+    if (ending) wake = std::min(wake, paused_at_ + context_.config.pause_patience);
     return wake;
 }
 

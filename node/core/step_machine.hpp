@@ -39,7 +39,7 @@ class StepMachine {
     void on_trainer(TrainerSupervision::Outcome outcome);
     void contribution_lost(const ObjectRef& object);
 
-    void pause(bool paused) { paused_ = paused; }
+    void pause(bool paused);
     void leave(LeaveWhen when);
     void left() { left_ = true; }
     void stop() { stopping_ = true; }
@@ -125,6 +125,11 @@ class StepMachine {
     bool at_head() const;
     bool may_train() const;
     bool wants_trainer() const;
+    bool pause_overdue() const;
+    bool delta_is_safe() const;
+    bool holds_work() const;
+    bool save_now();
+    void return_unworked();
     void drive_trainer();
     void load_trainer();
     void start_round();
@@ -193,6 +198,7 @@ class StepMachine {
     std::optional<std::pair<Step, double>> heldout_;
 
     bool paused_ = false;
+    Mono paused_at_ = Mono::max();
     std::optional<LeaveWhen> leaving_;
     bool left_ = false;
     bool stopping_ = false;

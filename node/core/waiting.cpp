@@ -72,7 +72,7 @@ std::string StepMachine::to_text(Waiting what) const {
         }
         case Waiting::training: return "the trainer: inner step " + std::to_string(trainer_.alive().round_steps);
         case Waiting::evaluation: return "the evaluation of step " + step;
-        case Waiting::user: return "skerry resume: paused on this machine";
+        case Waiting::user: return "the owner of this machine, who has paused it";
         case Waiting::leaving: return "leave to go: copies of the log are handed over";
         case Waiting::run_created: return "the run to be started";
         case Waiting::run_paused: return "the run to be resumed";

@@ -1,5 +1,6 @@
 #include "node/exchange/engine.hpp"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 
 #include "node/log/run_store.hpp"
@@ -19,6 +20,8 @@ constexpr std::chrono::seconds kTick{1};
 constexpr std::uint64_t kProgressBytes = 1024;
 constexpr std::uint64_t kUnreachableTicks = 15;
 
+Mono mono_now() { return std::chrono::time_point_cast<Millis>(std::chrono::steady_clock::now()); }
+
 bool is_of_shard(const PeerBody& body) {
     return std::visit([](const auto& one) { return one.object.kind == ObjectKind::shard; }, body);
 }
@@ -30,7 +33,8 @@ Error no_run_yet() { return {Errc::bad_state, "there is no run folder yet", {}};
 Engine::Engine(Parts parts)
     : parts_(std::move(parts)),
       links_(std::make_unique<PeerLinks>(parts_.io, *parts_.zmq, *parts_.zap, parts_.curve, parts_.links, *this)),
-      tick_(parts_.io) {}
+      tick_(parts_.io),
+      upload_timer_(parts_.io) {}
 
 Engine::~Engine() = default;
 
@@ -137,6 +141,7 @@ void Engine::perform(const SendPeer& action) {
         log_warn("exchange.message_too_large", {{"to", action.to.short_hex()}, {"why", envelope.error().detail}});
         return;
     }
+    upload_.take(envelope->size(), mono_now());  // never waits, but counts
     links_->send(action.to, std::move(*envelope));
 }
 
@@ -147,7 +152,7 @@ void Engine::perform(const Serve& action) {
         auto envelope = piece ? to_envelope(PeerMessage{run, piece->envelope}) : Result<Bytes>(fail(piece.error()));
         asio::post(parts_.io, [this, action, piece = std::move(piece), envelope = std::move(envelope)]() mutable {
             if (!envelope) return finish(action.op, fail(envelope.error()));
-            serve_loaded(action.to, {action.op, action.object.kind, std::move(*envelope), std::move(piece->chunk), {}});
+            serve_loaded(action.to, {action.op, action.object, std::move(*envelope), std::move(piece->chunk), {}});
         });
     });
 }
@@ -165,10 +170,52 @@ void Engine::push_loaded(const NodeId& peer) {
     if (found == peers_.end()) return;
     PeerState& state = found->second;
     if (state.sending || state.loaded.empty()) return;
+    if (!may_upload()) return wait_for_upload();
     Loaded& next = state.loaded.front();
+    upload_.take(next.envelope.size() + (next.chunk ? next.chunk->size() : 0), mono_now());
+    pushed_last_ = peer;
     if (!links_->send_chunk(peer, std::move(next.envelope), std::move(next.chunk))) return fail_serves(peer);
     state.sending = std::move(next);
     state.loaded.pop_front();
+}
+
+void Engine::limit_upload(std::uint64_t bytes_per_s, bool closed) {
+    upload_.set_rate(bytes_per_s, mono_now());
+    upload_closed_ = closed;
+    push_waiting();
+}
+
+bool Engine::may_upload() { return !upload_closed_ && upload_.ready(mono_now()); }
+
+void Engine::wait_for_upload() {
+    if (upload_waits_ || upload_closed_) return;
+    upload_waits_ = true;
+    upload_timer_.expires_after(std::max(Millis(1), upload_.wait(mono_now())));
+    upload_timer_.async_wait([this](boost::system::error_code ended) {
+        if (ended) return;
+        upload_waits_ = false;
+        push_waiting();
+    });
+}
+
+/// Each peer in turn, one chunk at a time.
+void Engine::push_waiting() {
+    std::vector<NodeId> turn;
+    for (const auto& [node, state] : peers_)
+        if (!state.loaded.empty() && !state.sending) turn.push_back(node);
+    std::rotate(turn.begin(), std::upper_bound(turn.begin(), turn.end(), pushed_last_), turn.end());
+    for (const NodeId& node : turn) push_loaded(node);
+}
+
+/// Who waits for a piece because of the limit hears that it will come: silence would be a stall.
+void Engine::tell_waiting() {
+    if (upload_closed_ || upload_.rate() == 0) return;
+    for (const auto& [node, state] : peers_) {
+        auto piece = std::find_if(state.loaded.begin(), state.loaded.end(), [](const Loaded& one) { return !one.taken; });
+        if (piece == state.loaded.end()) continue;
+        auto envelope = to_envelope(PeerMessage{run_, Have{piece->object, {}}});
+        if (envelope) links_->send(node, std::move(*envelope));
+    }
 }
 
 void Engine::on_room(const NodeId& peer) {
@@ -176,7 +223,7 @@ void Engine::on_room(const NodeId& peer) {
     if (found == peers_.end() || !found->second.sending) return;
     Loaded served = std::move(*std::exchange(found->second.sending, std::nullopt));
     ++counters_.chunks_served;
-    if (served.kind == ObjectKind::result) failpoint("owner.after_first_result");
+    if (served.object.kind == ObjectKind::result) failpoint("owner.after_first_result");
     push_loaded(peer);
     end_serve(std::move(served), Answer{});
 }
@@ -196,13 +243,16 @@ void Engine::end_serve(Loaded served, Result<Answer> result) {
 
 bool Engine::send(const NodeId& to, PeerBody body) {
     auto envelope = to_envelope(PeerMessage{run_, std::move(body)});
-    return envelope && links_->send(to, std::move(*envelope));
+    if (!envelope) return false;
+    upload_.take(envelope->size(), mono_now());
+    return links_->send(to, std::move(*envelope));
 }
 
 void Engine::send_block(const NodeId& to, Data envelope, std::shared_ptr<const Bytes> chunk, std::function<void(bool)> taken) {
+    const ObjectRef object = envelope.object;
     auto bytes = to_envelope(PeerMessage{run_, std::move(envelope)});
     if (!bytes) return taken(false);
-    serve_loaded(to, {OpId{}, ObjectKind::shard, std::move(*bytes), std::move(chunk), std::move(taken)});
+    serve_loaded(to, {OpId{}, object, std::move(*bytes), std::move(chunk), std::move(taken)});
 }
 
 void Engine::on_link(const NodeId& peer, bool up) {
@@ -362,6 +412,7 @@ void Engine::note_progress() {
         state.wire = wire;
     }
     for (const NodeId& node : moving) parts_.report(PeerProgress{node});
+    tell_waiting();
     parts_.report(std::move(traffic));
 }
 

@@ -19,6 +19,7 @@
 #include "node/core/actions.hpp"
 #include "node/exchange/piece_files.hpp"
 #include "node/transport/peer_links.hpp"
+#include "protocol/base/token_bucket.hpp"
 #include "protocol/identity/keys.hpp"
 
 namespace skerry::node {
@@ -97,6 +98,11 @@ class Engine final : public PeerLinksEvents {
     void perform(const AdoptSnapshot& action);
     void perform(const DropSnapshot& action);
 
+    /// The owner's limit on what goes out, of all peers together; 0: none. Closed: no chunks at all.
+    void limit_upload(std::uint64_t bytes_per_s, bool closed);
+    /// Whether a chunk would go out at once, as far as that limit goes.
+    bool may_upload();
+
     const EngineCounters& counters() const { return counters_; }
     const PeerLinks& links() const { return *links_; }
 
@@ -113,7 +119,7 @@ class Engine final : public PeerLinksEvents {
     /// A piece that was read and waits for room in the transport. A block of a data shard has no op, but `taken`.
     struct Loaded {
         OpId op;
-        ObjectKind kind = ObjectKind::block;
+        ObjectRef object;
         Bytes envelope;
         std::shared_ptr<const Bytes> chunk;
         std::function<void(bool)> taken{};
@@ -141,6 +147,9 @@ class Engine final : public PeerLinksEvents {
     void push_loaded(const NodeId& peer);
     void fail_serves(const NodeId& peer);
     void end_serve(Loaded served, Result<Answer> result);
+    void wait_for_upload();
+    void push_waiting();
+    void tell_waiting();
     void note_progress();
 
     Parts parts_;
@@ -149,6 +158,11 @@ class Engine final : public PeerLinksEvents {
     RunId run_;
     ShardTraffic* shards_ = nullptr;
     asio::steady_timer tick_;
+    TokenBucket upload_;
+    bool upload_closed_ = false;
+    bool upload_waits_ = false;  ///< for `upload_timer_`
+    asio::steady_timer upload_timer_;
+    NodeId pushed_last_;         ///< the next peer's turn comes after it
     std::map<ChunkHandle, Held> held_;
     /// The newest plan whose staging the disk refused: tried again when something of it comes.
     struct Refused {

@@ -112,7 +112,8 @@ void ShardExchange::give(const NodeId& to, const ObjectRef& object, PieceIndex p
         ++counters_.dropped;
         return;
     }
-    if (offset + bytes > place->here || served_now_ >= kServedAtOnce) {
+    // With little upload to share the step goes first: a block that waits here is one its asker takes for lost.
+    if (offset + bytes > place->here || served_now_ >= kServedAtOnce || !engine_.may_upload()) {
         (void)engine_.send(to, Later{object, {piece}});
         return;
     }

@@ -2,6 +2,7 @@
 // The run folder of one node: the replicated log, the state it adds up to, and what an open step
 // needs.
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -215,6 +216,8 @@ class RunStore {
     /// Fetched whole: takes its place among the snapshots.
     Result<SnapshotInfo> adopt_snapshot(SnapshotFetch& fetch);
 
+    /// The owner's quota beside the run's, the smaller one holds; 0: none. Any thread.
+    void set_quota(std::uint64_t bytes) { own_quota_ = bytes; }
     /// What the rules of retention.hpp let go.
     RetentionChoice prunable(Step floor) const;
     /// Deletes these.
@@ -281,6 +284,7 @@ class RunStore {
     /// Guards everything below: bookkeeping that the disk and codec threads share. Held for
     /// moments, but for the fsync of a decision record. The bytes themselves are read and written
     /// outside it.
+    std::atomic<std::uint64_t> own_quota_{0};
     mutable std::mutex mutex_;
     DecisionLog decisions_;
     std::optional<Step> state_step_;

@@ -201,14 +201,16 @@ Result<SnapshotInfo> RunStore::adopt_snapshot(SnapshotFetch& fetch) {
 std::uint64_t RunStore::disk_bytes() const { return bytes_under(folder_); }
 
 // What is written until the next snapshot (when this is asked again) must fit as well.
-static std::uint64_t quota_with_room(const Manifest& manifest, const RetentionInput& input) {
+static std::uint64_t quota_with_room(const Manifest& manifest, std::uint64_t own, const RetentionInput& input) {
     auto largest = [](const std::vector<StoredItem>& items) {
         std::uint64_t bytes = 0;
         for (const StoredItem& item : items) bytes = std::max(bytes, item.bytes);
         return bytes;
     };
     const std::uint64_t room = (manifest.snapshot_every + 2) * largest(input.entries) + largest(input.snapshots);
-    return manifest.disk_quota_bytes > 2 * room ? manifest.disk_quota_bytes - room : manifest.disk_quota_bytes;
+    std::uint64_t quota = manifest.disk_quota_bytes;
+    if (own > 0) quota = quota > 0 ? std::min(quota, own) : own;
+    return quota > 2 * room ? quota - room : quota;
 }
 
 RetentionChoice RunStore::prunable(Step floor) const {
@@ -224,7 +226,7 @@ RetentionChoice RunStore::prunable(Step floor) const {
     for (StoredItem& item : input.entries) counted += item.bytes = bytes_of(entry_path(item.step));
     const std::uint64_t all = disk_bytes();
     input.other_bytes = all - std::min(all, counted);
-    input.quota_bytes = quota_with_room(manifest_, input);
+    input.quota_bytes = quota_with_room(manifest_, own_quota_, input);
     input.floor = floor;
     input.first = first_;
     input.first_is_free = can_make_first();

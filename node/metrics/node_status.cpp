@@ -66,7 +66,8 @@ std::string_view phase_text(const NodeView& view, const StatusFacts& facts) {
     if (!view.welcomed) return facts.connected ? "joining" : "connecting";
     if (view.phase == Phase::work && view.run_state == RunState::stopped) return "ended";
     if (facts.follow && view.phase == Phase::work) return "follow";
-    if (facts.paused && view.phase == Phase::work) return "paused";
+    const bool spectates = view.phase == Phase::ready && view.ready && view.ready->segments.empty();
+    if (facts.paused && (view.phase == Phase::work || spectates)) return "paused";
     if (view.phase == Phase::work && view.run_state != RunState::running) return "idle";
     return to_text(view.phase);
 }
@@ -134,6 +135,8 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
         out["model"]["error"] = facts.mirror->error ? json(facts.mirror->error->detail) : json(nullptr);
     }
     out["heldout"] = heldout_ ? json{{"step", heldout_->first.value}, {"loss", heldout_->second}} : json(nullptr);
+    out["pause"] = json::parse(facts.pause_json);
+    out["limits"] = json::parse(facts.limits_json);
     out["trainer_failures"] = view.local.failures;
     out["trainer_retry_ms"] = view.local.retry_in.count();
     out["trainer_error"] = view.local.error;
@@ -144,6 +147,8 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
     out["progress"]["restored_steps"] = view.local.restored_steps;
     // What the coordinator said last is old news while it cannot be heard.
     out["waiting_for"] = facts.connected ? node::to_json(view.orders.waiting_for, facts.peers) : json::array();
+    out["leases"] = json::array();
+    for (const LeaseInfo& lease : view.leases) out["leases"].push_back({{"id", lease.id.value}, {"from", lease.done}, {"to", lease.hi}});
     out["peers"] = node::to_json(facts.peers, facts.self);
     out["digests"] = json::array();
     for (const StateDigest& digest : digests_)

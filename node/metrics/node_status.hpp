@@ -57,6 +57,8 @@ struct StatusFacts {
     bool disk_full = false;
     bool paused = false;
     bool follow = false;
+    std::string pause_json = "null";  ///< why and until when
+    std::string limits_json = "null";
     NodeState member_state = NodeState::joining;
     std::vector<PeerStatus> peers;
     std::vector<Step> snapshots;

@@ -48,7 +48,8 @@ Result<pid_t> start(std::vector<std::string> arguments, int socket) {
     sigemptyset(&none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setpgroup(&attributes, 0);  // a Ctrl-C of the terminal is the agent's business
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
 
     pid_t pid = -1;
     const int failed = ::posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(), environ);
@@ -107,6 +108,7 @@ Result<void> ChildProcess::Link::spawn() {
     for (const auto& more : {std::string("--fd"), std::to_string(kChildDescriptor), std::string("--threads"),
                              std::to_string(options_.threads)})
         arguments.push_back(more);
+    if (options_.memory_bytes > 0) arguments.insert(arguments.end(), {"--memory", std::to_string(options_.memory_bytes)});
     auto pid = start(std::move(arguments), theirs.get());
     if (!pid) return fail(pid.error());
     pid_ = *pid;

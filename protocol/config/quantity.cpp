@@ -26,6 +26,9 @@ constexpr Unit kSizes[] = {{"", 1},
                            {"GB", 1'000'000'000},
                            {"TB", 1'000'000'000'000}};
 
+/// Bytes a second.
+constexpr Unit kRates[] = {{"kbit", 125}, {"Mbit", 125'000}, {"Gbit", 125'000'000}};
+
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 template <std::size_t N>
@@ -78,6 +81,14 @@ Result<std::uint64_t> parse_size(std::string_view text) {
     if (rest.empty() || !take(rest, kSizes, total) || !rest.empty())
         return fail(Errc::usage, "'" + std::string(text) + "' is no size",
                     "write it like 512MiB, 8GiB, or a number of bytes");
+    return total;
+}
+
+Result<std::uint64_t> parse_rate(std::string_view text) {
+    std::string_view rest = text;
+    std::uint64_t total = 0;
+    if (rest.empty() || !take(rest, kRates, total) || !rest.empty() || total == 0)
+        return fail(Errc::usage, "'" + std::string(text) + "' is no rate", "write it like 500kbit, 20Mbit or 1Gbit");
     return total;
 }
 

@@ -524,6 +524,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory", type=int, help="bytes; this one needs what it needs")
     parser.add_argument("--synthetic", action="store_true")
     parser.add_argument("--step-ms", type=float, default=0)
     parser.add_argument("--tally")

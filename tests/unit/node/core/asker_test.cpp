@@ -202,5 +202,38 @@ TEST_F(AskerTest, AReconnectedPeerIsAskedAgain) {
     EXPECT_EQ(gets(), (Asked{{peer_id(1), 0}}));
 }
 
+TEST_F(AskerTest, TheOwnersLimitHoldsUpTheNextQuestionNotTheOneAsked) {
+    asker.limit({100, false});
+    want(0);
+    want(1);
+    asker.pump();
+    EXPECT_EQ(gets(), (Asked{{peer_id(1), 0}}));
+    asker.on_done({receive(peer_id(1), 0), {}, ChunkAnswer{}});
+    asker.pump();
+    EXPECT_EQ(gets(), Asked{}) << "60 bytes at 100 a second";
+    const Mono again = asker.next_wake();
+    EXPECT_GT(again, bench.context.now + Millis(400));
+    EXPECT_LE(again, bench.context.now + Millis(600));
+    bench.context.now = again;
+    asker.pump();
+    EXPECT_EQ(gets(), (Asked{{peer_id(1), 1}}));
+}
+
+TEST_F(AskerTest, OtherDownloadsCountAndAClosedLimitAsksNothing) {
+    asker.limit({100, false});
+    asker.charge(100'000);
+    want(0);
+    asker.pump();
+    EXPECT_EQ(gets(), Asked{});
+    asker.limit({0, true});
+    bench.context.now += std::chrono::hours(1);
+    asker.pump();
+    EXPECT_EQ(gets(), Asked{});
+    EXPECT_EQ(asker.next_wake(), Mono::max());
+    asker.limit({0, false});
+    asker.pump();
+    EXPECT_EQ(gets(), (Asked{{peer_id(1), 0}}));
+}
+
 }  // namespace
 }  // namespace skerry::node

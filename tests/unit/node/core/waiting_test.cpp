@@ -150,7 +150,7 @@ TEST_F(WaitingTest, WhatPeopleDidIsNamed) {
     welcome();
     say(orders(RunState::running));
     feed(UserPause{});
-    EXPECT_EQ(waits(), "skerry resume: paused on this machine");
+    EXPECT_EQ(waits(), "the owner of this machine, who has paused it");
     feed(UserResume{});
     say(orders(RunState::paused));
     EXPECT_EQ(waits(), "the run to be resumed");
