@@ -64,7 +64,7 @@ class Follower(ProcessTest):
         self.assertEqual(early.status()["trainer"], "none")
         self.assertIsNone(early.trainer_pid())
         folder = (late.dir / "model" / "newest").resolve()
-        steps = [nodes[0].head(), late.head()]
+        steps = [node.head() for node in (nodes[0], early, late)]
         answers = self.check_history([*nodes, early, late], least_head=min(steps))
         self.compare_folder(folder, answers["node-1"], nodes[0])
         for name in ("early", "late"):

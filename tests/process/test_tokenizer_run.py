@@ -69,10 +69,7 @@ class TokenizerRun(ProcessTest):
         node = self.cluster.node("a")
         self.wait_all_heads([node], 3, 120)
 
-        ask = ["generate", "--prompt", text[:40], "--tokens", 5, "--temperature", 0]
-        refused = node.ask(*ask, check=False)
-        self.assertEqual(error_of(refused), (2, "USAGE"))
-        self.assertIn("--tokenizer", refused.stderr)
+        ask = ["generate", "--prompt", text[:40], "--tokens", 5, "--temperature", 0, "--step", 3]
         out = self.folder / "exported"
         self.wait(lambda: node.ask("export", "-o", out, "--dtype", "bf16", check=False).returncode == 0, 30, "the tokenizer's way to the node")
         self.assertEqual((out / "tokenizer.json").read_bytes(), (model / "tokenizer.json").read_bytes())
@@ -83,6 +80,8 @@ class TokenizerRun(ProcessTest):
         self.assertEqual(error_of(node.ask(*ask, "--tokenizer", other, check=False)), (14, "DATA_INVALID"))
         answer = json.loads(node.ask("--json", *ask, "--tokenizer", self.folder / "data").stdout)
         self.assertEqual(len(answer["tokens"]), 5)
+        own = json.loads(node.ask("--json", *ask).stdout)
+        self.assertEqual(own["tokens"], answer["tokens"], "the node has the tokenizer of its run")
         self.assertTrue(all(token < VOCAB for token in answer["tokens"]))
         self.check_history(least_head=3)
 
