@@ -250,8 +250,10 @@ Result<void> RunStore::verify_entry(Step k, PieceIndex first, std::uint32_t piec
 }
 
 Result<void> RunStore::sound_entry(Step k, Result<void> found) {
-    const bool lost = !found && (is_damage(found.error().code) || found.error().code == Errc::not_found);
-    if (lost && has_entry(k)) set_entry_aside(k);
+    if (found || !has_entry(k)) return found;
+    // Not found with its file there: it came to the log after it was looked for.
+    const bool gone = found.error().code == Errc::not_found && !is_there(entry_path(k));
+    if (gone || is_damage(found.error().code)) set_entry_aside(k);
     return found;
 }
 

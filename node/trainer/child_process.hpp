@@ -15,8 +15,8 @@ struct ChildOptions {
     /// Program and its first arguments; `--fd N --threads T` is added. Found through PATH if it has no slash.
     std::vector<std::string> command;
     std::uint32_t threads = 1;
-    std::uint64_t memory_bytes = 0;  ///< as `--memory`; 0: no limit, not said
     std::uint64_t window_elements = std::uint64_t{1} << 20;  ///< of the weights window, float32
+    std::uint64_t memory_bytes = 0;  ///< as `--memory`; 0: no limit, not said
 };
 
 /// One process, from `spawn` to `TrainerExit`. A restart is a new object.
