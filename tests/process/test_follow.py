@@ -63,10 +63,12 @@ class Follower(ProcessTest):
         self.assertEqual((state["state"], state["leased_sequences"], state["credited_tokens"]), ("following", 0, 0))
         self.assertEqual(early.status()["trainer"], "none")
         self.assertIsNone(early.trainer_pid())
-        folder = (late.dir / "model" / "newest").resolve()
         steps = [node.head() for node in (nodes[0], early, late)]
         answers = self.check_history([*nodes, early, late], least_head=min(steps))
-        self.compare_folder(folder, answers["node-1"], nodes[0])
+        # Only now does it stay: two steps later it would be gone.
+        folder = (late.dir / "model" / "newest").resolve()
+        holder = max(nodes, key=lambda node: answers[node.name]["head"])
+        self.compare_folder(folder, answers[holder.name], holder)
         for name in ("early", "late"):
             mine = {state["step"]: state["digest"] for state in answers[name]["states"]}
             theirs = {state["step"]: state["digest"] for state in answers["node-1"]["states"]}
