@@ -86,6 +86,12 @@ def prose(size, seed=1):
     return "".join(parts)[:size]
 
 
+def built_trainer():
+    """skerry-trainer where it was built, else, or if SKERRY_TEST_TRAINER names one, that of the tests."""
+    real = pathlib.Path(default_bin()) / "skerry-trainer"
+    return os.environ.get("SKERRY_TEST_TRAINER") or (str(real) if real.exists() else trainer_program())
+
+
 def trainer_program():
     """The trainer of the tests: a short Python script that speaks the line protocol, or SKERRY_TEST_TRAINER."""
     return os.environ.get("SKERRY_TEST_TRAINER", str(ROOT / "tests" / "support" / "synthetic_trainer"))

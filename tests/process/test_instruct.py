@@ -1,20 +1,15 @@
 """A run on examples: packed, learnt by two nodes, then looked at with eval and generate."""
 import json
-import os
-import pathlib
 import random
 import unittest
 
-from harness import RUN, ProcessTest, default_bin, error_of, run_toml, trainer_program
+from harness import RUN, ProcessTest, built_trainer, error_of, run_toml
 
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
 
 
 class Instruct(ProcessTest):
-    @staticmethod
-    def trainer():
-        real = pathlib.Path(default_bin()) / "skerry-trainer"
-        return os.environ.get("SKERRY_TEST_TRAINER") or (str(real) if real.exists() else trainer_program())
+    trainer = staticmethod(built_trainer)
 
     def test_examples_are_learnt_and_looked_at(self):
         lines = [json.dumps({"prompt": f"{i}=", "completion": word}) for i, word in enumerate(NUMBERS)]

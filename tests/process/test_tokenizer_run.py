@@ -1,10 +1,8 @@
 """A run on the tokens of a tokenizer.json whose vocabulary needs four bytes a token: prepared, trained on, continued."""
 import json
-import os
-import pathlib
 import unittest
 
-from harness import RUN, ProcessTest, default_bin, error_of, prose, run_toml, trainer_program
+from harness import RUN, ProcessTest, built_trainer, error_of, prose, run_toml
 
 VOCAB = 70_000
 
@@ -37,10 +35,7 @@ def tokenizer_json(text):
 
 
 class TokenizerRun(ProcessTest):
-    @staticmethod
-    def trainer():
-        real = pathlib.Path(default_bin()) / "skerry-trainer"
-        return os.environ.get("SKERRY_TEST_TRAINER") or (str(real) if real.exists() else trainer_program())
+    trainer = staticmethod(built_trainer)
 
     def test_prepared_trained_and_continued(self):
         text = prose(200_000)

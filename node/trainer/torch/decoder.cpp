@@ -21,14 +21,6 @@ namespace {
 /// Tokens of a prompt that are read at once.
 constexpr std::uint32_t kChunk = 128;
 
-inline float as_float(float v) { return v; }
-inline float as_float(Bf16 v) {
-    const auto u = static_cast<std::uint32_t>(v) << 16;
-    float f;
-    std::memcpy(&f, &u, sizeof f);
-    return f;
-}
-
 WorkspacePlan plan_of(std::uint32_t rows) {
     WorkspacePlan plan;
     plan.seq = rows;

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <numeric>
 #include <vector>
@@ -22,14 +21,6 @@ namespace {
 template <class E>
 E* data(const at::Tensor& t) {
     return static_cast<E*>(t.data_ptr());
-}
-
-inline float as_float(float v) { return v; }
-inline float as_float(Bf16 v) {
-    const auto u = static_cast<std::uint32_t>(v) << 16;
-    float f;
-    std::memcpy(&f, &u, sizeof f);
-    return f;
 }
 
 /// The gradient of a bias: the sum of the rows.

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <utility>
 #include <vector>
@@ -12,6 +13,15 @@
 #include "node/trainer/torch/workspace.hpp"
 
 namespace skerry::node {
+
+/// One stored number. (The kernels have their own, compiled for each instruction set.)
+inline float as_float(float v) { return v; }
+inline float as_float(Bf16 v) {
+    const auto u = static_cast<std::uint32_t>(v) << 16;
+    float f;
+    std::memcpy(&f, &u, sizeof f);
+    return f;
+}
 
 template <class E>
 at::Tensor view(const E* p, std::initializer_list<long> sizes);
