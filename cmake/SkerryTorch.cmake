@@ -22,11 +22,18 @@ add_library(skerry_torch INTERFACE)
 target_include_directories(skerry_torch SYSTEM INTERFACE
   ${SKERRY_TORCH}/include ${SKERRY_TORCH}/include/torch/csrc/api/include)
 target_link_options(skerry_torch INTERFACE -Wl,--as-needed)
-foreach(lib torch torch_cpu c10 torch_cuda c10_cuda)
+foreach(lib torch torch_cpu c10)
   if(EXISTS "${SKERRY_TORCH}/lib/lib${lib}.so")
     target_link_libraries(skerry_torch INTERFACE ${SKERRY_TORCH}/lib/lib${lib}.so)
   endif()
 endforeach()
+# We call nothing in it, and without it there is no CUDA: it announces its kernels when it is loaded. What it needs itself lies in other
+# wheels beside torch and is found when the program starts.
+if(EXISTS "${SKERRY_TORCH}/lib/libtorch_cuda.so")
+  target_link_options(skerry_torch INTERFACE -Wl,--allow-shlib-undefined)
+  target_link_libraries(skerry_torch INTERFACE
+    "-Wl,--push-state,--no-as-needed,${SKERRY_TORCH}/lib/libtorch_cuda.so,${SKERRY_TORCH}/lib/libc10_cuda.so,--pop-state")
+endif()
 # One OpenMP in the process: the one that libtorch uses.
 file(GLOB _torch_gomp "${SKERRY_TORCH}/lib/libgomp*.so*")
 if(_torch_gomp)

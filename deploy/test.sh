@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, builds and runs every test. usage: deploy/test.sh [--only LABEL] [--no-setup]
-# Labels: unit golden lint sim oracle process. Ends with "N passed, N failed".
+# Labels: unit golden lint sim oracle gpu process. Ends with "N passed, N failed".
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

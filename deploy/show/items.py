@@ -291,6 +291,20 @@ def step_in_parts():
     return f"{count + more} tests pass"
 
 
+def autograd():
+    count, values = ctest(pattern="^(oracle_gradients_autograd|oracle_muon_autograd)$", patience=600)
+    more, _ = python_tests("process", ["test_trainer.AutogradTrainer"])
+    gpu = "on a GPU the same, to 1e-4"
+    for name in ("gradients", "muon"):
+        done = run([sys.executable, ROOT / "tests" / "oracle" / f"{name}.py", BUILD / "bin" / "skerry-trainer", "cuda"], f"{name}-cuda")
+        if done.returncode == 77:
+            gpu = "GPU: " + done.stdout.strip().splitlines()[-1]
+            break
+        if done.returncode != 0:
+            raise Failed(f"{name}.py on CUDA ended with {done.returncode}")
+    return "; ".join([*values, f"{count + more} tests pass", gpu])
+
+
 def owner():
     count, values = python_tests("process", ["test_owner"])
     return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
@@ -358,6 +372,8 @@ ITEMS = [
     Item(37, "loss curve in bf16 beside fp32, 1 M bytes of real text", "within 0.01 nats", bf16_curve),
     Item(38, "a step in parts, with layers computed again, with too little memory",
          "4 x 1 equals 1 x 4 to rounding; recomputation bit for bit; smaller instead of dead; the estimate holds", step_in_parts),
+    Item(39, "libtorch's autograd beside the fast path and Python's, on the CPU and on a GPU",
+         "every gradient tensor to 1e-5 on the CPU, 1e-4 on CUDA (which skips itself with a reason); the same bits with layers computed again", autograd),
     Item(40, "pause, limits, Ctrl-C", "the trainer's memory free within 5 s, the run goes on and the node counts again; limits change without a restart", owner),
     Item(41, "an upload limited to 2 Mbit/s", "within 5 % over a minute, bytes of the TCP connection", upload_limit),
     Item(42, "doctor", ">= 10 provoked faults named, each with its cure; no secret in the bundle", doctor),

@@ -57,18 +57,24 @@ constexpr const char* kSchedules[] = {"wsd", "cosine", "constant"};
 constexpr const char* kPrecisions[] = {"fp32", "bf16", "auto"};
 constexpr const char* kOptimizers[] = {"adamw", "muon"};
 constexpr const char* kRecompute[] = {"auto", "none", "attention", "layers"};
+constexpr const char* kPaths[] = {"auto", "fast", "autograd", "cuda"};
+
+template <class Enum, std::size_t N>
+Result<Enum> named(std::string_view name, const char* const (&names)[N]) {
+    std::string known;
+    for (std::size_t i = 0; i < N; ++i) {
+        if (name == names[i]) return static_cast<Enum>(i);
+        known += std::string(i == 0 ? "" : i + 1 < N ? ", " : " or ") + names[i];
+    }
+    return fail(Errc::usage, "expected " + known);
+}
 
 template <class Enum, std::size_t N>
 Result<void> choose(Enum& out, const std::string& key, const Json& value, const char* const (&names)[N]) {
-    std::string known;
-    for (std::size_t i = 0; i < N; ++i) {
-        if (value == names[i]) {
-            out = static_cast<Enum>(i);
-            return {};
-        }
-        known += std::string(i == 0 ? "" : i + 1 < N ? ", " : " or ") + names[i];
-    }
-    return invalid(key, "expected " + known);
+    auto chosen = named<Enum>(value.is_string() ? value.get_ref<const std::string&>() : "", names);
+    if (!chosen) return invalid(key, chosen.error().detail);
+    out = *chosen;
+    return {};
 }
 
 Result<bool> number_key(TrainConfig& out, const std::string& key, const Json& value) {
@@ -138,6 +144,11 @@ Result<TrainConfig> parse_train_config(std::string_view text) {
 }
 
 const char* to_name(Recompute value) { return kRecompute[static_cast<int>(value)]; }
+const char* to_name(Precision value) { return kPrecisions[static_cast<int>(value)]; }
+const char* to_name(TrainerPath value) { return kPaths[static_cast<int>(value)]; }
+Result<Recompute> parse_recompute(std::string_view name) { return named<Recompute>(name, kRecompute); }
+Result<Precision> parse_precision(std::string_view name) { return named<Precision>(name, kPrecisions); }
+Result<TrainerPath> parse_path(std::string_view name) { return named<TrainerPath>(name, kPaths); }
 
 std::string to_json(const TrainConfig& c) {
     nlohmann::ordered_json json;

@@ -20,6 +20,14 @@ enum class Recompute {
     layers,     ///< all of a layer but its input
 };
 
+/// What a step is computed with. The machine's owner's choice, not the run's.
+enum class TrainerPath {
+    automatic,  ///< cuda where there is a GPU, else fast
+    fast,       ///< hand-written passes on the CPU
+    autograd,   ///< libtorch's autograd on the CPU
+    cuda,       ///< the same on a GPU
+};
+
 /// Field names are the JSON keys of docs/trainer-protocol.md, section 5.
 struct TrainConfig {
     std::uint32_t batch = 1;  ///< sequences per inner step
@@ -47,6 +55,12 @@ struct TrainConfig {
 };
 
 const char* to_name(Recompute value);
+const char* to_name(Precision value);
+const char* to_name(TrainerPath value);
+/// Errors: usage, with the names there are.
+Result<Recompute> parse_recompute(std::string_view name);
+Result<Precision> parse_precision(std::string_view name);
+Result<TrainerPath> parse_path(std::string_view name);
 
 /// Errors: config_invalid with the key.
 Result<TrainConfig> parse_train_config(std::string_view json);

@@ -107,6 +107,31 @@ WorkspaceLayout make_workspace_layout(const ModelConfig& model, const WorkspaceP
     return out;
 }
 
+namespace {
+
+/// What autograd keeps and needs on the way, counted operation by operation as node/trainer/torch/autograd_model.cpp has them; measured
+/// within a quarter on the CPU.
+std::uint64_t autograd_workspace_bytes(const ModelConfig& model, const WorkspacePlan& plan) {
+    const std::uint64_t e = plan.bf16 ? 2 : 4;
+    const std::uint64_t n = plan.micro_batch * std::uint64_t{plan.seq}, d = model.hidden_size, f = model.intermediate_size;
+    const std::uint64_t heads = std::uint64_t{model.num_attention_heads} * model.head_dim, kv = std::uint64_t{model.num_key_value_heads} * model.head_dim;
+    const TensorTable table = make_tensor_table(model);
+    std::uint64_t largest = 0;
+    for (const TensorInfo& t : table.tensors) largest = std::max(largest, t.elements);
+
+    // Float: the stream before, between and behind, both normalised; the rest in the products' precision, keys and values for each query head.
+    const std::uint64_t layer = n * (4 * 5 * d + e * (2 * d + 5 * heads + 2 * kv + 4 * f));
+    // Of what is computed backwards: the widest things of a layer and the rotary embedding's floats.
+    const std::uint64_t backward = n * (4 * 3 * d + e * 4 * f + 4 * 4 * (heads + kv));
+    const std::uint64_t head = n * (std::uint64_t{model.vocab_size} * (plan.bf16 ? 14 : 12) + 4 * 3 * d);
+    const bool keep = plan.recompute != Recompute::layers;
+    const std::uint64_t kept = keep ? model.num_hidden_layers * layer : model.num_hidden_layers * n * 4 * d;
+    const std::uint64_t weights = (plan.bf16 ? 2 * (keep ? table.elements : 2 * largest) : 0) + 4 * table.elements + (4 + e) * largest;
+    return weights + kept + std::max(head, backward + (keep ? 0 : layer));
+}
+
+}  // namespace
+
 std::vector<MuonGroup> muon_groups(const ModelConfig& model) {
     constexpr std::uint64_t kMostElements = std::uint64_t{1} << 24;
     const TensorTable table = make_tensor_table(model);
@@ -126,17 +151,17 @@ std::vector<MuonGroup> muon_groups(const ModelConfig& model) {
 TrainerMemory trainer_memory(const ModelConfig& model, const TrainConfig& train, const WorkspacePlan& plan) {
     const std::uint64_t elements = make_tensor_table(model).elements;
     TrainerMemory out;
-    out.weights = elements * (sizeof(float) * 2 + (plan.bf16 ? 2 : 0));
+    out.weights = elements * (sizeof(float) * 2 + (plan.bf16 && !plan.autograd ? 2 : 0));
     out.optimizer = elements * sizeof(float) * 2;
     if (train.optimizer == InnerOptimizer::muon) {
         std::uint64_t scratch = 0;
         for (const MuonGroup& g : muon_groups(model)) {
-            out.optimizer -= g.tensors.size() * g.rows * g.columns * sizeof(float);  // no second moment
+            if (!plan.autograd) out.optimizer -= g.tensors.size() * g.rows * g.columns * sizeof(float);  // no second moment
             scratch = std::max(scratch, g.at_once * g.elements_each());
         }
         out.optimizer += scratch * sizeof(float);
     }
-    out.workspace = make_workspace_layout(model, plan).bytes;
+    out.workspace = plan.autograd ? autograd_workspace_bytes(model, plan) : make_workspace_layout(model, plan).bytes;
     out.program = kProgramBytes;
     out.total = out.weights + out.optimizer + out.workspace + out.program;
     return out;
@@ -146,7 +171,10 @@ std::vector<WorkspacePlan> workspace_plans(const TrainConfig& train, const Works
     std::vector<WorkspacePlan> out;
     const std::uint32_t most = train.micro_batch == 0 ? train.batch : std::min(train.micro_batch, train.batch);
     for (const Recompute again : {Recompute::none, Recompute::attention, Recompute::layers}) {
-        if (train.recompute != Recompute::automatic && again < train.recompute) continue;
+        // Autograd's attention never keeps the probabilities.
+        if (base.autograd && again == Recompute::attention) continue;
+        const bool least = base.autograd && train.recompute == Recompute::attention ? true : again >= train.recompute;
+        if (train.recompute != Recompute::automatic && !least) continue;
         for (std::uint32_t size = most;; size = (size + 1) / 2) {
             WorkspacePlan plan = base;
             plan.seq = train.seq;

@@ -3,6 +3,7 @@
 //
 // The same layout is what the trainer allocates (node/trainer/torch/workspace.hpp), so the two cannot drift apart.
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -13,6 +14,7 @@ namespace skerry::node {
 
 /// How the work of one inner step is cut.
 struct WorkspacePlan {
+    bool autograd = false;          ///< libtorch's autograd; what it keeps is its own affair, and is estimated
     bool bf16 = false;
     bool in_float = false;          ///< bf16 products computed as float ones of widened tiles
     std::uint32_t micro_batch = 1;  ///< sequences at a time; a larger batch is several of these, gradients added up
@@ -53,7 +55,7 @@ struct WorkspaceLayout {
     bool keep_layers = false;                           ///< every layer has activations of its own
 };
 
-/// `model` has passed `check`.
+/// Of the hand-written passes. `model` has passed `check`.
 WorkspaceLayout make_workspace_layout(const ModelConfig& model, const WorkspacePlan& plan);
 
 /// Matrices of one shape that Muon handles together: `tensors` are indices into the tensor table, `at_once` of them at a time.
@@ -65,6 +67,8 @@ struct MuonGroup {
     std::uint64_t small() const { return rows < columns ? rows : columns; }
     /// Of the update, its next round and two products, for one matrix.
     std::uint64_t elements_each() const { return 2 * rows * columns + 2 * small() * small(); }
+    /// Times the rate: so an update has about the same root mean square whatever the matrix's shape.
+    double update_scale() const { return rows > columns ? std::sqrt(static_cast<double>(rows) / static_cast<double>(columns)) : 1.0; }
 };
 /// The matrices of the layers; everything else (embedding, head, norms) is AdamW's.
 std::vector<MuonGroup> muon_groups(const ModelConfig& model);

@@ -1,6 +1,6 @@
 """Muon's steps equal the published algorithm, written down here a second time, and torch.optim.Muon's where torch has it.
 
-usage: muon.py PATH/skerry-trainer
+usage: muon.py PATH/skerry-trainer [fast|autograd|cuda]
 
 Momentum as a moving average, Nesterov, five Newton-Schulz rounds with the quintic's coefficients, scaled by
 sqrt(max(1, rows / columns)), decoupled decay; embedding, head and norms by AdamW.
@@ -86,8 +86,9 @@ def check(program, name, precision, bar):
 
 def main():
     torch.set_num_threads(1)
+    gradients.choose_path(sys.argv[1], sys.argv[2:])
     done = [check(sys.argv[1], name, precision, 1e-3) for name in gradients.MODELS for precision in ("fp32", "bf16")]
-    print(f"value: Muon's updates differ from the algorithm in double by at most {max(e for _, e in done):.1e}")
+    print(f"value: {gradients.PATH} path: Muon's updates differ from the algorithm in double by at most {max(e for _, e in done):.1e}")
     sys.exit(0 if all(ok for ok, _ in done) else 1)
 
 

@@ -18,9 +18,6 @@
 namespace skerry::node {
 namespace {
 
-/// Tokens of a prompt that are read at once.
-constexpr std::uint32_t kChunk = 128;
-
 WorkspacePlan plan_of(std::uint32_t rows) {
     WorkspacePlan plan;
     plan.seq = rows;
@@ -30,15 +27,15 @@ WorkspacePlan plan_of(std::uint32_t rows) {
 template <class E>
 class FlatDecoder final : public Decoder {
   public:
-    FlatDecoder(const ModelConfig& config, std::uint32_t capacity);
+    FlatDecoder(const ModelConfig& config, const Weights& weights, std::uint32_t capacity);
 
-    void feed(const Weights& weights, std::span<const std::uint32_t> tokens, std::span<float> logits) override;
+    void feed(std::span<const std::uint32_t> tokens, std::span<float> logits) override;
     void clear() override { length_ = 0; }
     std::uint32_t length() const override { return length_; }
 
   private:
-    /// Up to kChunk tokens. `last_` then holds the last one's hidden state.
-    void read(const Weights& weights, const MatrixViews& w, std::span<const std::uint32_t> tokens);
+    /// Up to kDecoderChunk tokens. `last_` then holds the last one's hidden state.
+    void read(std::span<const std::uint32_t> tokens);
     void attend(std::size_t layer, long rows);
     static const E* base_of(const Weights& weights) {
         if constexpr (std::is_same_v<E, float>) return weights.master;
@@ -51,6 +48,8 @@ class FlatDecoder final : public Decoder {
 
     Dimensions n_;  ///< t is the chunk
     ModelOffsets offsets_;
+    const float* const master_;  ///< [P]
+    const MatrixViews matrices_;
     const KernelSet<E>& kernel_ = kernel_set<E>();
     const long capacity_, per_layer_;  ///< tokens; elements of one layer's keys
     const float scale_, eps_;
@@ -63,9 +62,11 @@ class FlatDecoder final : public Decoder {
 };
 
 template <class E>
-FlatDecoder<E>::FlatDecoder(const ModelConfig& config, std::uint32_t capacity)
-    : n_(config, plan_of(std::min(kChunk, capacity))),
+FlatDecoder<E>::FlatDecoder(const ModelConfig& config, const Weights& weights, std::uint32_t capacity)
+    : n_(config, plan_of(std::min(kDecoderChunk, capacity))),
       offsets_(make_offsets(config, make_tensor_table(config))),
+      master_(weights.master),
+      matrices_(make_matrix_views(n_, offsets_, base_of(weights))),
       capacity_(capacity),
       per_layer_(n_.kv * capacity_ * n_.hd),
       scale_(1.F / std::sqrt(static_cast<float>(config.head_dim))),
@@ -111,49 +112,49 @@ void FlatDecoder<E>::attend(std::size_t layer, long rows) {
 }
 
 template <class E>
-void FlatDecoder<E>::read(const Weights& weights, const MatrixViews& w, std::span<const std::uint32_t> tokens) {
+void FlatDecoder<E>::read(std::span<const std::uint32_t> tokens) {
+    const MatrixViews& w = matrices_;
     const auto rows = static_cast<long>(tokens.size());
     ids_.assign(tokens.begin(), tokens.end());
-    kernel_.embed(weights.master, ids_.data(), x_.data(), rows, n_.d);
+    kernel_.embed(master_, ids_.data(), x_.data(), rows, n_.d);
     auto h = view(h_.data(), {rows, n_.d}), y = view(y_.data(), {rows, n_.d}), qkv = view(qkv_.data(), {rows, n_.qkv_width()});
     auto gate_up = view(gate_up_.data(), {rows, 2 * n_.f});
     const E* add = nullptr;  // what the residual stream still has to receive
     for (std::size_t i = 0; i < w.layers.size(); ++i) {
         const auto& o = offsets_.layers[i];
-        kernel_.rms_forward(x_.data(), add, x_.data(), weights.master + o.norm1, h_.data(), inv_.data(), rows, n_.d, eps_);
+        kernel_.rms_forward(x_.data(), add, x_.data(), master_ + o.norm1, h_.data(), inv_.data(), rows, n_.d, eps_);
         product(qkv, h, w.layers[i].qkv.wt, w.layers[i].qkv_bias);
         attend(i, rows);
         product(y, view(heads_out_.data(), {rows, n_.heads * n_.hd}), w.layers[i].o.wt, w.layers[i].o_bias);
-        kernel_.rms_forward(x_.data(), y_.data(), x_.data(), weights.master + o.norm2, h_.data(), inv_.data(), rows, n_.d, eps_);
+        kernel_.rms_forward(x_.data(), y_.data(), x_.data(), master_ + o.norm2, h_.data(), inv_.data(), rows, n_.d, eps_);
         at::mm_out(gate_up, h, w.layers[i].gate_up.wt);
         kernel_.swiglu(gate_up_.data(), s_.data(), rows, n_.f);
         at::mm_out(y, view(s_.data(), {rows, n_.f}), w.layers[i].down.wt);
         add = y_.data();
     }
-    kernel_.rms_forward(x_.data(), add, x_.data(), weights.master + offsets_.norm, h_.data(), inv_.data(), rows, n_.d, eps_);
+    kernel_.rms_forward(x_.data(), add, x_.data(), master_ + offsets_.norm, h_.data(), inv_.data(), rows, n_.d, eps_);
     length_ += static_cast<std::uint32_t>(rows);
 }
 
 template <class E>
-void FlatDecoder<E>::feed(const Weights& weights, std::span<const std::uint32_t> tokens, std::span<float> logits) {
-    SKERRY_ASSERT(!tokens.empty() && length_ + tokens.size() <= static_cast<std::size_t>(capacity_) && base_of(weights) != nullptr);
+void FlatDecoder<E>::feed(std::span<const std::uint32_t> tokens, std::span<float> logits) {
+    SKERRY_ASSERT(!tokens.empty() && length_ + tokens.size() <= static_cast<std::size_t>(capacity_));
     c10::InferenceMode guard;
-    const MatrixViews w = make_matrix_views(n_, offsets_, base_of(weights));
     long rows = 0;
     for (; !tokens.empty(); tokens = tokens.subspan(static_cast<std::size_t>(rows))) {
         rows = std::min(static_cast<long>(tokens.size()), n_.t);
-        read(weights, w, tokens.first(static_cast<std::size_t>(rows)));
+        read(tokens.first(static_cast<std::size_t>(rows)));
     }
     auto out = view(logits_.data(), {1, n_.vocab});
-    at::mm_out(out, view(h_.data() + (rows - 1) * n_.d, {1, n_.d}), w.head.wt);
+    at::mm_out(out, view(h_.data() + (rows - 1) * n_.d, {1, n_.d}), matrices_.head.wt);
     for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = as_float(logits_.data()[i]);
 }
 
 }  // namespace
 
-std::unique_ptr<Decoder> make_decoder(const ModelConfig& config, bool bf16, std::uint32_t capacity) {
-    if (bf16) return std::make_unique<FlatDecoder<Bf16>>(config, capacity);
-    return std::make_unique<FlatDecoder<float>>(config, capacity);
+std::unique_ptr<Decoder> make_decoder(const ModelConfig& config, const Weights& weights, std::uint32_t capacity) {
+    if (weights.shadow != nullptr) return std::make_unique<FlatDecoder<Bf16>>(config, weights, capacity);
+    return std::make_unique<FlatDecoder<float>>(config, weights, capacity);
 }
 
 }  // namespace skerry::node

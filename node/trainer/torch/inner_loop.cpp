@@ -1,5 +1,6 @@
 #include "node/trainer/torch/inner_loop.hpp"
 
+#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -11,7 +12,6 @@
 #include <string_view>
 #include <utility>
 
-#include "node/trainer/torch/decoder.hpp"
 #include "node/trainer/torch/progress_file.hpp"
 #include "node/trainer/torch/sampler.hpp"
 #include "protocol/base/assert.hpp"
@@ -49,11 +49,37 @@ Region::~Region() {
 
 namespace {
 
-/// ATen and oneDNN say "not enough memory" by exceptions of their own.
+/// ATen and oneDNN say "not enough memory" by exceptions of their own; oneDNN sometimes only that it could not make its primitive.
 bool is_out_of_memory(const std::exception& e) {
     if (dynamic_cast<const std::bad_alloc*>(&e)) return true;
     const std::string_view text = e.what();
+    if (text.find("could not create a primitive") != text.npos) return true;
     return text.find("memory") != text.npos && (text.find("alloc") != text.npos || text.find("out of") != text.npos);
+}
+
+/// Weights are read and changed so many at a time.
+constexpr std::size_t kChunk = std::size_t{1} << 18;
+
+/// Throws NotEnoughMemory if there is none for weights and optimizer.
+std::unique_ptr<Path> make_path(const ModelConfig& model, const TrainConfig& train, const Resources& resources) {
+    try {
+        if (resources.path == TrainerPath::fast) return make_fast_path(model, train, resources.bf16);
+        return make_autograd_path(model, train, resources.bf16, resources.path == TrainerPath::cuda);
+    } catch (const std::exception& e) {
+        if (!is_out_of_memory(e)) throw;
+        throw NotEnoughMemory("no memory for the weights and the optimizer's state, " + std::to_string(make_tensor_table(model).elements) + " elements");
+    }
+}
+
+/// An exponent of all ones is an infinity or a NaN; the bits are looked at because this must hold under any flags.
+bool all_finite(std::span<const float> values) {
+    bool good = true;
+    for (const float value : values) {
+        std::uint32_t bits;
+        std::memcpy(&bits, &value, sizeof bits);
+        good &= (bits & 0x7f800000U) != 0x7f800000U;
+    }
+    return good;
 }
 
 std::string mebibytes(std::uint64_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
@@ -61,37 +87,47 @@ std::string mebibytes(std::uint64_t bytes) { return std::to_string((bytes + (1 <
 }  // namespace
 
 InnerLoop::InnerLoop(const ModelConfig& model, const TrainConfig& train, const Resources& resources)
-    : model_config_(model), train_(train), table_(make_tensor_table(model)), bf16_(resources.bf16), optimizer_(model, train) {
+    : model_config_(model), train_(train), table_(make_tensor_table(model)), resources_(resources) {
     WorkspacePlan base;
+    base.autograd = resources.path != TrainerPath::fast;
     base.bf16 = resources.bf16;
     base.in_float = resources.bf16_in_float;
     base.threads = resources.threads;
     plans_ = workspace_plans(train, base);
-    // A tenth of what is free stays free.
-    const std::uint64_t free = memory_available() / 10 * 9;
-    const std::uint64_t available = resources.memory == 0 ? free : std::min(free, resources.memory);
-    plan_ = first_that_fits(model, train, plans_, available);
+    const std::uint64_t most = available();
+    plan_ = first_that_fits(model, train, plans_, most);
     if (plan_ == plans_.size())
         throw NotEnoughMemory("the trainer needs " + mebibytes(trainer_memory(model, train, plans_.back()).total) +
-                              " at least (micro-batch 1, layers computed again) and has " + mebibytes(available));
-    make_model_that_fits();
-    local_ = Buffer<float>(table_.elements);
-    if (bf16_) shadow_ = Buffer<Bf16>(table_.elements);
+                              " at least (micro-batch 1, layers computed again) and has " + mebibytes(most));
+    path_ = make_path(model, train, resources);
+    plan_that_fits();
     const std::size_t n = std::size_t{train.batch} * train.seq;
     raw_.resize(train.seq + 1);
     inputs_.resize(n);
     targets_.resize(n);
 }
 
-void InnerLoop::make_model_that_fits() {
+/// Where the weights are going to lie. A tenth of what is free stays free.
+std::uint64_t InnerLoop::available() const {
+    if (resources_.path == TrainerPath::cuda) {
+        const std::uint64_t free = cuda_memory_available();
+        return free == 0 ? UINT64_MAX : free / 10 * 9;
+    }
+    const std::uint64_t free = memory_available() / 10 * 9;
+    return resources_.memory == 0 ? free : std::min(free, resources_.memory);
+}
+
+void InnerLoop::plan_that_fits() {
     for (;; ++plan_) {
         if (plan_ == plans_.size()) {
             plan_ = plans_.size() - 1;
+            const bool cuda = resources_.path == TrainerPath::cuda;
             throw NotEnoughMemory("the trainer needs " + mebibytes(memory().total) + " at least (micro-batch 1, layers computed again) and " +
-                                  mebibytes(memory_available()) + " are free on this machine; its own limit may be lower");
+                                  mebibytes(cuda ? cuda_memory_available() : memory_available()) +
+                                  (cuda ? " are free on the GPU" : " are free on this machine; its own limit may be lower"));
         }
         try {
-            model_ = make_model(model_config_, plans_[plan_]);
+            path_->replan(plans_[plan_]);
             return;
         } catch (const std::exception& e) {
             if (!is_out_of_memory(e)) throw;
@@ -109,10 +145,11 @@ double InnerLoop::in_less_memory(const Work& work) {
             if (!is_out_of_memory(e) || dynamic_cast<const NotEnoughMemory*>(&e)) throw;
         }
         const std::uint64_t now = memory().workspace;
-        model_.reset();
+        path_->release();
+        ::malloc_trim(0);  // what the heap keeps is not there for oneDNN, which maps its code itself
         do ++plan_;
         while (plan_ < plans_.size() && memory().workspace >= now);
-        make_model_that_fits();
+        plan_that_fits();
     }
 }
 
@@ -147,17 +184,24 @@ Result<void> InnerLoop::need_theta() const {
     return {};
 }
 
-void InnerLoop::weights_changed() {
-    if (bf16_)
-        kernel_set<Bf16>().convert(local_.data(), shadow_.data(), static_cast<long>(table_.elements));
+/// new weights = change(old ones, theta), element by element.
+template <class Change>
+void InnerLoop::change_weights(const Change& change) {
+    chunk_.resize(kChunk);
+    for (std::uint64_t lo = 0; lo < table_.elements; lo += kChunk) {
+        const std::span<float> some = std::span(chunk_).first(std::min<std::uint64_t>(kChunk, table_.elements - lo));
+        path_->read(Vector::weights, lo, some);
+        for (std::size_t i = 0; i < some.size(); ++i) some[i] = change(some[i], theta_.data()[lo + i]);
+        path_->write(Vector::weights, lo, some);
+    }
 }
 
 Result<void> InnerLoop::load(bool reset_optimizer) {
     auto ready = need_theta();
     if (!ready) return ready;
-    std::memcpy(local_.data(), theta_.data(), local_.bytes());
-    weights_changed();
-    if (reset_optimizer) optimizer_.reset();
+    path_->write(Vector::weights, 0, {theta_.data(), table_.elements});
+    path_->weights_written();
+    if (reset_optimizer) path_->reset_optimizer();
     steps_ = sequences_ = tokens_ = targets_seen_ = 0;
     loss_sum_ = 0;
     loaded_ = true;
@@ -167,16 +211,16 @@ Result<void> InnerLoop::load(bool reset_optimizer) {
 
 Result<void> InnerLoop::hold() {
     if (!loaded_ || held_) return fail(Errc::bad_state, "hold needs loaded weights");
-    for (std::uint64_t i = 0; i < table_.elements; ++i) local_.data()[i] -= theta_.data()[i];
+    change_weights([](float local, float theta) { return local - theta; });
     held_ = true;
     return {};
 }
 
 Result<void> InnerLoop::carry() {
     if (!held_) return fail(Errc::bad_state, "carry without hold");
-    for (std::uint64_t i = 0; i < table_.elements; ++i) local_.data()[i] = theta_.data()[i] + local_.data()[i];
+    change_weights([](float delta, float theta) { return theta + delta; });
+    path_->weights_written();
     held_ = false;
-    weights_changed();
     return {};
 }
 
@@ -240,13 +284,13 @@ Result<StepReport> InnerLoop::step(double lr) {
 
     double sum = 0, norm = 0;
     if (target_count_ > 0) {
-        sum = in_less_memory([&] { return model_->loss_and_gradient(local_weights(), tokens(count)); });
-        norm = std::sqrt(model_->gradient_sum_squares());
+        sum = in_less_memory([&] { return path_->loss_and_gradient(tokens(count)); });
+        norm = path_->gradient_norm();
     }
     if (!std::isfinite(sum) || !std::isfinite(norm))
         return fail(Errc::not_finite, "loss " + std::to_string(sum) + ", gradient norm " + std::to_string(norm) +
                                           " at inner step " + std::to_string(steps_ + 1));
-    if (target_count_ > 0) optimizer_.step(*model_, local_.data(), bf16_ ? shadow_.data() : nullptr, lr, norm);
+    if (target_count_ > 0) path_->update(lr, norm);
     queue_.erase(queue_.begin(), queue_.begin() + static_cast<long>(count));
     steps_ += 1;
     sequences_ += count;
@@ -256,8 +300,9 @@ Result<StepReport> InnerLoop::step(double lr) {
     return StepReport{target_count_ ? sum / static_cast<double>(target_count_) : delta().loss, norm, lr};
 }
 
-void InnerLoop::start_from_local() {
-    weights_changed();
+void InnerLoop::start_from(std::span<const float> weights) {
+    path_->write(Vector::weights, 0, weights);
+    path_->weights_written();
     loaded_ = true;
 }
 
@@ -265,8 +310,8 @@ Result<double> InnerLoop::gradient(const std::vector<SequenceRef>& batch, std::s
     SKERRY_ASSERT(batch.size() <= train_.batch && !batch.empty());
     auto read = read_batch(batch);
     if (!read) return fail(read.error());
-    const double sum = in_less_memory([&] { return model_->loss_and_gradient(local_weights(), tokens(batch.size())); });
-    model_->copy_gradient(out);
+    const double sum = in_less_memory([&] { return path_->loss_and_gradient(tokens(batch.size())); });
+    path_->copy_gradient(out);
     return sum / static_cast<double>(std::max<std::uint64_t>(1, target_count_));
 }
 
@@ -278,43 +323,47 @@ Result<void> InnerLoop::copy_weights(std::uint64_t lo, std::uint64_t hi) {
     if (!loaded_ || held_) return fail(Errc::bad_state, "no weights to give");
     if (lo >= hi || hi > table_.elements || hi - lo > window_.elements())
         return fail(Errc::bad_shape, "range does not fit the model or the window");
-    // An exponent of all ones is an infinity or a NaN; the bits are looked at because this must hold under any flags.
-    std::uint32_t bad = 0;
-    for (std::uint64_t i = lo; i < hi; ++i) {
-        std::uint32_t bits;
-        std::memcpy(&bits, local_.data() + i, sizeof bits);
-        bad |= static_cast<std::uint32_t>((bits & 0x7f800000U) == 0x7f800000U);
+    // Through a copy: what is not finite does not get into the window.
+    chunk_.resize(kChunk);
+    for (std::uint64_t at = lo; at < hi; at += kChunk) {
+        const std::span<float> some = std::span(chunk_).first(std::min<std::uint64_t>(kChunk, hi - at));
+        path_->read(Vector::weights, at, some);
+        if (!all_finite(some)) return fail(Errc::not_finite, "weights hold NaN or Inf");
+        std::memcpy(window_.data() + (at - lo), some.data(), some.size_bytes());
     }
-    if (bad) return fail(Errc::not_finite, "weights hold NaN or Inf");
-    std::memcpy(window_.data(), local_.data() + lo, (hi - lo) * sizeof(float));
     return {};
+}
+
+/// Elements [lo, lo + out.size()) of delta, m, v, one behind the other.
+void InnerLoop::read_delta(std::uint64_t lo, std::span<float> out) const {
+    const std::uint64_t p = table_.elements;
+    while (!out.empty()) {
+        const std::uint64_t in = lo % p;
+        const std::span<float> some = out.first(std::min<std::uint64_t>(out.size(), p - in));
+        const Vector what = lo < p ? Vector::weights : lo < 2 * p ? Vector::m : Vector::v;
+        path_->read(what, in, some);
+        if (what == Vector::weights && !held_)
+            for (std::size_t i = 0; i < some.size(); ++i) some[i] -= theta_.data()[in + i];
+        lo += some.size();
+        out = out.subspan(some.size());
+    }
 }
 
 Result<void> InnerLoop::save(const std::string& path, const std::string& note, const Tick& tick) {
     if (!loaded_) return fail(Errc::bad_state, "nothing to save");
     const std::uint64_t p = table_.elements;
-    const auto element = [&](std::uint64_t i) {
-        if (i >= 2 * p) return optimizer_.v()[i - 2 * p];
-        if (i >= p) return optimizer_.m()[i - p];
-        return held_ ? local_.data()[i] : local_.data()[i] - theta_.data()[i];
-    };
-    const ReadElements read = [&](std::uint64_t lo, std::span<float> out) {
-        for (std::size_t i = 0; i < out.size(); ++i) out[i] = element(lo + i);
-    };
-    return write_progress(path, {p, optimizer_.steps(), delta(), targets_seen_, loss_sum_, note}, read, tick);
+    const ReadElements read = [&](std::uint64_t lo, std::span<float> out) { read_delta(lo, out); };
+    return write_progress(path, {p, path_->optimizer_steps(), delta(), targets_seen_, loss_sum_, note}, read, tick);
 }
 
 Result<ProgressCopy> InnerLoop::copy_progress(const std::string& note) const {
     if (!loaded_) return fail(Errc::bad_state, "nothing to save");
     const std::uint64_t p = table_.elements;
-    ProgressCopy out{{p, optimizer_.steps(), delta(), targets_seen_, loss_sum_, note}, nullptr};
+    ProgressCopy out{{p, path_->optimizer_steps(), delta(), targets_seen_, loss_sum_, note}, nullptr};
     if (3 * p * sizeof(float) > memory_available() / 4) return out;
     out.elements.reset(new (std::nothrow) float[3 * p]);
     if (!out.elements) return out;
-    float* to = out.elements.get();
-    for (std::uint64_t i = 0; i < p; ++i) to[i] = held_ ? local_.data()[i] : local_.data()[i] - theta_.data()[i];
-    std::memcpy(to + p, optimizer_.m(), p * sizeof(float));
-    std::memcpy(to + 2 * p, optimizer_.v(), p * sizeof(float));
+    read_delta(0, {out.elements.get(), 3 * p});
     return out;
 }
 
@@ -323,21 +372,24 @@ Result<Restored> InnerLoop::restore(const std::string& path) {
     if (!ready) return fail(ready.error());
     const std::uint64_t p = table_.elements;
     const TakeElements take = [&](std::uint64_t lo, std::span<const float> in) {
-        for (std::size_t i = 0; i < in.size(); ++i) {
-            const std::uint64_t at = lo + i;
-            if (at >= 2 * p) {
-                float& v = optimizer_.v()[at - 2 * p];
-                if (v != in[i]) v = in[i];  // pages of zeros stay untouched
-            } else if (at >= p)
-                optimizer_.m()[at - p] = in[i];
-            else
-                local_.data()[at] = theta_.data()[at] + in[i];
+        while (!in.empty()) {
+            const std::uint64_t at = lo % p;
+            const auto some = in.first(std::min<std::uint64_t>(in.size(), p - at));
+            if (lo < p) {
+                chunk_.assign(some.begin(), some.end());
+                for (std::size_t i = 0; i < some.size(); ++i) chunk_[i] = theta_.data()[at + i] + some[i];
+                path_->write(Vector::weights, at, chunk_);
+            } else {
+                path_->write(lo < 2 * p ? Vector::m : Vector::v, at, some);
+            }
+            lo += some.size();
+            in = in.subspan(some.size());
         }
     };
     auto header = read_progress(path, p, take);
     if (!header) return fail(header.error());
-    weights_changed();
-    optimizer_.set_steps(header->optimizer_step);
+    path_->weights_written();
+    path_->set_optimizer_steps(header->optimizer_step);
     steps_ = header->delta.steps;
     sequences_ = header->delta.sequences;
     tokens_ = header->delta.tokens;
@@ -348,22 +400,18 @@ Result<Restored> InnerLoop::restore(const std::string& path) {
     return Restored{header->note, delta()};
 }
 
-Result<Weights> InnerLoop::weights(WeightSource source, Buffer<Bf16>& shadow) const {
+Result<std::unique_ptr<Reader>> InnerLoop::reader(WeightSource source) {
     if (source == WeightSource::local) {
         if (!loaded_ || held_) return fail(Errc::bad_state, "no local weights");
-        return local_weights();
+        return path_->reader(nullptr);
     }
     auto ready = need_theta();
     if (!ready) return fail(ready.error());
-    if (!bf16_) return Weights{theta_.data(), nullptr};
-    shadow = Buffer<Bf16>(table_.elements);
-    kernel_set<Bf16>().convert(theta_.data(), shadow.data(), static_cast<long>(table_.elements));
-    return Weights{theta_.data(), shadow.data()};
+    return path_->reader(theta_.data());
 }
 
 Result<EvalResult> InnerLoop::eval(WeightSource source, const std::vector<EvalSpan>& spans, const Tick& tick) {
-    Buffer<Bf16> shadow;
-    auto from = weights(source, shadow);
+    auto from = reader(source);
     if (!from) return fail(from.error());
     std::vector<SequenceRef> batch;
     double sum = 0;
@@ -372,7 +420,7 @@ Result<EvalResult> InnerLoop::eval(WeightSource source, const std::vector<EvalSp
         if (batch.empty()) return {};
         auto read = read_batch(batch);
         if (!read) return read;
-        sum += in_less_memory([&] { return model_->loss(*from, tokens(batch.size())); });
+        sum += in_less_memory([&] { return (*from)->loss(tokens(batch.size())); });
         out.tokens += target_count_;
         batch.clear();
         if (tick) tick();
@@ -395,8 +443,7 @@ Result<EvalResult> InnerLoop::eval(WeightSource source, const std::vector<EvalSp
 }
 
 Result<Generated> InnerLoop::generate(WeightSource source, const GenerateOrder& order, const std::function<void(std::uint32_t)>& take) {
-    Buffer<Bf16> shadow;
-    auto from = weights(source, shadow);
+    auto from = reader(source);
     if (!from) return fail(from.error());
     const std::uint32_t most = model_config_.max_position_embeddings;
     if (order.prompt.empty()) return fail(Errc::usage, "the prompt is empty");
@@ -406,7 +453,7 @@ Result<Generated> InnerLoop::generate(WeightSource source, const GenerateOrder& 
         if (t >= model_config_.vocab_size) return fail(Errc::usage, "token of the prompt is beyond the vocabulary");
 
     const auto capacity = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, order.prompt.size() + order.count));
-    auto decoder = make_decoder(model_config_, bf16_, capacity);
+    auto decoder = (*from)->decoder(capacity);
     Sampler sampler({order.temperature, order.top_k, order.top_p}, order.seed);
     std::vector<std::uint32_t> context = order.prompt;  // what the decoder has to have read
     std::vector<float> logits(model_config_.vocab_size);
@@ -417,7 +464,7 @@ Result<Generated> InnerLoop::generate(WeightSource source, const GenerateOrder& 
             decoder->clear();
         }
         if (!order.cache) decoder->clear();
-        decoder->feed(*from, std::span(context).subspan(decoder->length()), logits);
+        decoder->feed(std::span(context).subspan(decoder->length()), logits);
         const std::uint32_t next = sampler.choose(logits);
         if (!std::isfinite(logits[next])) return fail(Errc::not_finite, "logits");
         out.stopped = std::ranges::find(order.stop, next) != order.stop.end();

@@ -1,5 +1,5 @@
 #pragma once
-// What a trainer holds and does, without the protocol: weights, AdamW, queue, delta, evaluation, generation.
+// What a trainer holds and does, without the protocol: a path with weights and optimizer, queue, delta, evaluation, generation.
 
 #include <chrono>
 #include <deque>
@@ -13,9 +13,7 @@
 
 #include "node/data/token_shard.hpp"
 #include "node/trainer/round.hpp"
-#include "node/trainer/torch/buffers.hpp"
-#include "node/trainer/torch/model.hpp"
-#include "node/trainer/torch/optimizer.hpp"
+#include "node/trainer/torch/path.hpp"
 #include "node/trainer/torch/progress_file.hpp"
 #include "node/trainer/train_config.hpp"
 
@@ -49,10 +47,11 @@ using Tick = std::function<void()>;
 
 /// What the loop may use of the machine.
 struct Resources {
+    TrainerPath path = TrainerPath::fast;  ///< not automatic
     bool bf16 = false;
     bool bf16_in_float = false;
     std::uint32_t threads = 1;
-    std::uint64_t memory = 0;  ///< bytes of the whole process; 0: what is free
+    std::uint64_t memory = 0;  ///< bytes of the whole process, not of a GPU; 0: what is free
 };
 
 /// Nothing smaller is left to try. The text says what is needed and what there is.
@@ -74,6 +73,7 @@ class InnerLoop {
     /// The plan in use: the first that fits, or a smaller one after memory ran out.
     const WorkspacePlan& plan() const { return plans_[plan_]; }
     TrainerMemory memory() const { return trainer_memory(model_config_, train_, plan()); }
+    const Resources& resources() const { return resources_; }
 
     std::uint64_t elements() const { return table_.elements; }
     const TrainConfig& config() const { return train_; }
@@ -114,34 +114,34 @@ class InnerLoop {
     /// is left to the caller. Errors: usage (the prompt: empty, too long, beyond the vocabulary), bad_state, not_finite.
     Result<Generated> generate(WeightSource source, const GenerateOrder& order, const std::function<void(std::uint32_t)>& take);
 
-    /// For the oracle: weights put into `local()` from outside, and the gradient of one batch without an update.
-    float* local() { return local_.data(); }
-    void start_from_local();
+    /// For the oracle: weights from outside, and the gradient of one batch without an update.
+    void start_from(std::span<const float> weights);
+    Path& path() { return *path_; }
     Result<double> gradient(const std::vector<SequenceRef>& batch, std::span<float> out);
 
   private:
     Result<void> read_batch(const std::vector<SequenceRef>& batch);
     Result<void> read_sequence(const SequenceRef& ref, std::size_t row);
     TokenBatch tokens(std::size_t batch) const;
-    Result<Weights> weights(WeightSource source, Buffer<Bf16>& shadow) const;
-    Weights local_weights() const { return {local_.data(), shadow_.size() ? shadow_.data() : nullptr}; }
-    void make_model_that_fits();
+    Result<std::unique_ptr<Reader>> reader(WeightSource source);
+    std::uint64_t available() const;
+    void plan_that_fits();
     template <class Work>
     double in_less_memory(const Work& work);
-    void weights_changed();
+    template <class Change>
+    void change_weights(const Change& change);
+    void read_delta(std::uint64_t lo, std::span<float> out) const;
     Result<void> need_theta() const;
 
     ModelConfig model_config_;
     TrainConfig train_;
     TensorTable table_;
-    bool bf16_;
+    Resources resources_;
     std::vector<WorkspacePlan> plans_;
     std::size_t plan_ = 0;
-    std::unique_ptr<Model> model_;
+    std::unique_ptr<Path> path_;
     Region theta_, window_;
-    Buffer<float> local_;
-    Buffer<Bf16> shadow_;
-    Optimizer optimizer_;
+    std::vector<float> chunk_;  ///< of weights on their way
     bool loaded_ = false, held_ = false;
 
     std::map<std::uint32_t, TokenShard> files_;

@@ -55,13 +55,4 @@ class Model {
 /// Throws std::bad_alloc.
 std::unique_ptr<Model> make_model(const ModelConfig& config, const WorkspacePlan& plan);
 
-/// Called once before any model: threads, and whether oneDNN may do float products (self test).
-struct Setup {
-    bool onednn_fp32 = false;
-    bool bf16_in_float = false;   ///< bf16 matrices are multiplied faster when widened
-    bool bf16_is_faster = false;  ///< than float, for the step as a whole
-    double fp32_gflops = 0, bf16_gflops = 0;  ///< of one product, each the faster way
-};
-Setup set_up_torch(std::uint32_t threads);
-
 }  // namespace skerry::node

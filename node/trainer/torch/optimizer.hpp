@@ -9,6 +9,25 @@
 
 namespace skerry::node {
 
+/// Elements [lo, hi) of neighbouring tensors of one kind.
+struct AdamWRange {
+    std::uint64_t lo = 0, hi = 0;
+    bool decays = false;  ///< matrices only
+};
+
+/// Which tensors Muon updates, and the ranges that are left to AdamW.
+struct InnerSplit {
+    InnerSplit(const ModelConfig& model, const TrainConfig& train);
+    std::vector<MuonGroup> groups;
+    std::vector<bool> by_muon;  ///< for each tensor of the table
+    std::vector<AdamWRange> adamw;
+};
+
+/// What a gradient of this norm is multiplied by.
+double clip_scale(const TrainConfig& train, double norm);
+/// Muon's rate where AdamW's is `lr`.
+double muon_rate(const TrainConfig& train, double lr);
+
 /// State of P weights: `m` and `v` (float32 [P]; v is never touched where Muon works) and the number of steps.
 class Optimizer {
   public:
@@ -31,8 +50,7 @@ class Optimizer {
 
     TrainConfig train_;
     TensorTable table_;
-    std::vector<MuonGroup> groups_;
-    std::vector<bool> by_muon_;  ///< for each tensor
+    InnerSplit split_;
     Buffer<float> m_, v_, scratch_;
     std::uint64_t steps_ = 0;
 };

@@ -37,29 +37,13 @@ void write_floats(const std::string& path, std::span<const float> data) {
     if (!out.flush()) throw std::runtime_error(path + ": cannot write");
 }
 
-bool wants_bf16(const TrainConfig& train, const Setup& setup) {
-    return train.precision == Precision::bf16 ||
-           (train.precision == Precision::automatic && setup.bf16_is_faster);
-}
-
-void write_logits(const ModelConfig& model, const TrainConfig& train, bool bf16, bool in_float, const std::string& data,
-                  std::uint64_t offset, std::span<float> theta, const std::string& out) {
-    WorkspacePlan plan;
-    plan.bf16 = bf16;
-    plan.in_float = in_float;
-    plan.seq = train.seq;
-    plan.training = false;
-    auto decoder = make_model(model, plan);
-    std::vector<Bf16> shadow(theta.size());
-    kernel_set<Bf16>().convert(theta.data(), shadow.data(), static_cast<long>(theta.size()));
-    std::vector<std::uint32_t> raw(train.seq);
+void write_logits(InnerLoop& loop, std::uint32_t vocab, const std::string& data, std::uint64_t offset, const std::string& out) {
+    std::vector<std::uint32_t> raw(loop.config().seq);
     must(must(TokenShard::open(data)).read(offset, raw));
     std::vector<std::int32_t> ids;
     for (std::uint32_t token : raw) ids.push_back(static_cast<std::int32_t>(token & ~kNoTarget));
-    std::vector<float> all(std::size_t{train.seq} * model.vocab_size);
-    for (std::uint32_t t = 0; t < train.seq; ++t)
-        decoder->logits({theta.data(), shadow.data()}, {ids, ids, 1, train.seq}, t,
-                        std::span(all).subspan(std::size_t{t} * model.vocab_size, model.vocab_size));
+    std::vector<float> all(ids.size() * vocab);
+    loop.path().reader(nullptr)->logits(ids, all);
     write_floats(out + "/logits.f32", all);
 }
 
@@ -69,16 +53,17 @@ int run_oracle(const std::string& path, std::uint32_t threads, const Setup& setu
     const Json order = read_order(path);
     const auto model = must(parse_model_config(order.at("model").dump()));
     const auto train = must(parse_train_config(order.at("train").dump()));
-    const bool bf16 = wants_bf16(train, setup);
+    const bool bf16 = setup.bf16(train.precision);
     const auto data = order.at("data").get<std::string>();
     const auto out = order.at("out").get<std::string>();
-    InnerLoop loop(model, train, {bf16, setup.bf16_in_float, threads, 0});
-    read_floats(order.at("theta").get<std::string>(), {loop.local(), loop.elements()});
-    loop.start_from_local();
+    InnerLoop loop(model, train, {setup.path, bf16, setup.bf16_in_float, threads, 0});
+    std::vector<float> weights(loop.elements());
+    read_floats(order.at("theta").get<std::string>(), weights);
+    loop.start_from(weights);
     must(loop.open_file(0, data));
     std::vector<SequenceRef> batch;
     for (const auto& offset : order.at("sequences")) batch.push_back({0, offset.get<std::uint64_t>()});
-    write_logits(model, train, bf16, setup.bf16_in_float, data, batch.at(0).offset, {loop.local(), loop.elements()}, out);
+    write_logits(loop, model.vocab_size, data, batch.at(0).offset, out);
 
     std::vector<float> gradient(loop.elements());
     Json losses = Json::array();
@@ -88,9 +73,11 @@ int run_oracle(const std::string& path, std::uint32_t threads, const Setup& setu
         losses.push_back(must(loop.step(order.at("lr").get<double>())).loss);
         const std::string suffix = "." + std::to_string(i) + ".f32";
         write_floats(out + "/gradient" + suffix, gradient);
-        write_floats(out + "/weights" + suffix, {loop.local(), loop.elements()});
+        loop.path().read(Vector::weights, 0, weights);
+        write_floats(out + "/weights" + suffix, weights);
     }
-    std::cout << Json{{"losses", losses}, {"precision", bf16 ? "bf16" : "fp32"}, {"kernels", kernels().isa},
+    std::cout << Json{{"losses", losses}, {"path", to_name(setup.path)}, {"device", setup.device()}, {"precision", bf16 ? "bf16" : "fp32"},
+                      {"kernels", kernels().isa},
                       {"onednn_fp32", setup.onednn_fp32}}.dump() << std::endl;
     return 0;
 }

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "node/trainer/torch/model.hpp"
+#include "node/trainer/torch/setup.hpp"
 
 namespace skerry::node {
 

@@ -178,23 +178,25 @@ Session::Answer Session::configure(Fields& f) {
     if (!model) return fail(model.error());
     auto train = parse_train_config(train_json.dump());
     if (!train) return fail(train.error());
-    const bool bf16 = train->precision == Precision::bf16 ||
-                      (train->precision == Precision::automatic && setup_.bf16_is_faster);
-    const Resources resources{bf16, setup_.bf16_in_float, threads_, memory_};
+    if (!setup_) return fail(setup_.error());
+    const bool bf16 = setup_->bf16(train->precision);
+    const Resources resources{setup_->path, bf16, setup_->bf16_in_float, threads_, memory_};
     loop_ = std::make_unique<InnerLoop>(*model, *train, resources);
     // What is allocated from now on beyond the limit fails and leads to a smaller plan, instead of taking the machine's memory.
-    if (memory_ != 0) {
+    // (CUDA's driver maps more than it uses.)
+    if (memory_ != 0 && setup_->path != TrainerPath::cuda) {
         const rlimit most{memory_, memory_};
         ::setrlimit(RLIMIT_DATA, &most);
     }
     told_plan_ = loop_->plan();
     Json out = plan();
     out["elements"] = loop_->elements();
+    out["path"] = to_name(setup_->path);
+    out["device"] = setup_->device();
     out["precision"] = bf16 ? "bf16" : "fp32";
-    const bool in_float = bf16 && setup_.bf16_in_float;
-    out["products"] = bf16 && !in_float ? "bf16" : setup_.onednn_fp32 ? "float (oneDNN)" : "float";
-    out["gflops"] = static_cast<std::uint64_t>(bf16 ? setup_.bf16_gflops : setup_.fp32_gflops);
-    out["kernels"] = kernels().isa;
+    out["products"] = setup_->products(bf16);
+    out["gflops"] = static_cast<std::uint64_t>(setup_->gflops(bf16));
+    out["kernels"] = setup_->path == TrainerPath::fast ? kernels().isa : "libtorch";
     out["threads"] = threads_;
     return out;
 }
@@ -210,7 +212,8 @@ void Session::tell_smaller_plan() {
     told_plan_ = loop_->plan();
     Json notice = plan();
     notice["code"] = to_name(Errc::out_of_memory);
-    notice["detail"] = "memory ran out: the batch is now trained " + std::to_string(told_plan_.micro_batch) + " sequences at a time" +
+    notice["detail"] = "memory ran out: the batch is now trained " + std::to_string(told_plan_.micro_batch) +
+                       (told_plan_.micro_batch == 1 ? " sequence at a time" : " sequences at a time") +
                        (told_plan_.recompute == Recompute::none ? "" : std::string(", computing ") + to_name(told_plan_.recompute) + " again");
     send("notice", notice);
 }

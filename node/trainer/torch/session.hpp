@@ -12,6 +12,7 @@
 #include "node/trainer/torch/fields.hpp"
 #include "node/trainer/torch/inner_loop.hpp"
 #include "node/trainer/torch/line_channel.hpp"
+#include "node/trainer/torch/setup.hpp"
 
 namespace skerry::node {
 
@@ -19,9 +20,9 @@ enum class ExitStatus { asked = 0, internal = 1, usage = 2, not_finite = 3, prot
 
 class Session {
   public:
-    /// memory: bytes the process may use, 0: what is free.
-    Session(int socket, std::uint32_t threads, std::uint64_t memory, Setup setup)
-        : channel_(socket), threads_(threads), memory_(memory), setup_(setup) {}
+    /// memory: bytes the process may use, 0: what is free. setup: if it failed, `config` is answered with its error.
+    Session(int socket, std::uint32_t threads, std::uint64_t memory, Result<Setup> setup)
+        : channel_(socket), threads_(threads), memory_(memory), setup_(std::move(setup)) {}
 
     ~Session() { join_writer(); }
 
@@ -62,7 +63,7 @@ class Session {
     LineChannel channel_;
     std::uint32_t threads_;
     std::uint64_t memory_;
-    Setup setup_;
+    Result<Setup> setup_;
     std::unique_ptr<InnerLoop> loop_;
     WorkspacePlan told_plan_;
     std::thread writer_;  ///< of a save that was copied; sends one line

@@ -371,6 +371,7 @@ TEST_P(EveryTrainer, EvaluatesGeneratesAndRefusesNonsense) {
 INSTANTIATE_TEST_SUITE_P(Python, EveryTrainer, testing::Values(python_trainer()));
 #ifdef SKERRY_TRAINER
 INSTANTIATE_TEST_SUITE_P(Torch, EveryTrainer, testing::Values(std::vector<std::string>{SKERRY_TRAINER}));
+INSTANTIATE_TEST_SUITE_P(Autograd, EveryTrainer, testing::Values(std::vector<std::string>{SKERRY_TRAINER, "--path", "autograd"}));
 #endif
 
 TEST(ChildProcessTest, NotFiniteEndsTheTrainerWithItsReason) {

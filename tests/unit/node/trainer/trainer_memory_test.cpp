@@ -46,6 +46,24 @@ TEST(TrainerMemoryTest, SettingsAreWhereThePlansBegin) {
     EXPECT_EQ(plans[0].recompute, Recompute::layers);
 }
 
+TEST(TrainerMemoryTest, AutogradHasNoAttentionToComputeAgain) {
+    const ModelConfig model;
+    TrainConfig train = train_of(4);
+    WorkspacePlan autograd = base();
+    autograd.autograd = true;
+    const auto plans = workspace_plans(train, autograd);
+    ASSERT_EQ(plans.size(), 6U);  // 4, 2, 1 sequences; nothing, layers again
+    EXPECT_EQ(plans[3].recompute, Recompute::layers);
+    const auto need = [&](std::size_t i) { return trainer_memory(model, train, plans[i]).total; };
+    for (std::size_t i : {1U, 2U, 4U, 5U}) EXPECT_LT(need(i), need(i - 1)) << i;
+    EXPECT_LT(need(3), need(0));
+
+    train.recompute = Recompute::attention;
+    EXPECT_EQ(workspace_plans(train, autograd).front().recompute, Recompute::none);
+    train.recompute = Recompute::layers;
+    EXPECT_EQ(workspace_plans(train, autograd).front().recompute, Recompute::layers);
+}
+
 TEST(TrainerMemoryTest, RoomsDoNotOverlap) {
     const ModelConfig model;
     WorkspacePlan plan = base();
