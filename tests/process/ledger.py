@@ -63,6 +63,17 @@ def parse_decision(body):
             "credits": credits, "tokens": tokens, "h": h}
 
 
+@contextlib.contextmanager
+def copied(path):
+    """A copy of a coordinator's database, opened; it locks its own. Of one that writes nothing meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="skerry-books-") as folder:
+        for part in ("", "-wal"):
+            if pathlib.Path(f"{path}{part}").exists():
+                shutil.copy(f"{path}{part}", f"{folder}/run.db{part}")
+        with contextlib.closing(sqlite3.connect(f"{folder}/run.db")) as db:
+            yield db
+
+
 class Ranges:
     """Disjoint positions [lo, hi), merged where they touch."""
 
@@ -132,14 +143,10 @@ class Record:
         self.see_head(who, answer["head"])
 
     def see_database(self, path):
-        """The books of a coordinator that does not run (it locks its database): a copy is opened, the original stays."""
-        with tempfile.TemporaryDirectory(prefix="skerry-books-") as folder:
-            for part in ("", "-wal"):
-                if pathlib.Path(f"{path}{part}").exists():
-                    shutil.copy(f"{path}{part}", f"{folder}/run.db{part}")
-            with contextlib.closing(sqlite3.connect(f"{folder}/run.db")) as db:
-                need(db.execute("PRAGMA integrity_check").fetchone() == ("ok",), "the coordinator's database is damaged")
-                self._books(db)
+        """The books of a coordinator that does not run."""
+        with copied(path) as db:
+            need(db.execute("PRAGMA integrity_check").fetchone() == ("ok",), "the coordinator's database is damaged")
+            self._books(db)
 
     def _books(self, db):
         manifest, = db.execute("SELECT manifest FROM run").fetchone()
