@@ -7,6 +7,10 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 
+# Stacks need names and lines; all that -g writes makes a build three times as large.
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1 -gz -DNDEBUG")
+set(CMAKE_CXX_FLAGS_DEBUG "-g -gz")
+
 find_package(Threads REQUIRED)
 
 add_library(skerry_options INTERFACE)
