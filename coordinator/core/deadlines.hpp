@@ -1,5 +1,5 @@
 #pragma once
-// How long a phase may take: measured, within configured bounds (03-step-protocol 5.7).
+// How long a phase may take: measured, within configured bounds (docs/step-protocol.md 4).
 
 #include <array>
 #include <deque>

@@ -1,4 +1,4 @@
-// How long the step machine waits, and what it learns about that (03-step-protocol 5.7).
+// How long the step machine waits, and what it learns about that (docs/step-protocol.md 4).
 
 #include <algorithm>
 

@@ -38,7 +38,7 @@ struct TrainedSoFar {
 };
 
 /// Kept as the note of a saved progress file: enough to judge after a restart whether the delta is still worth
-/// something (03-step-protocol, section 8).
+/// something.
 struct ProgressNote {
     Step base;                   ///< of the oldest part of the delta
     Step head;                   ///< the theta that the delta is relative to is S_head's

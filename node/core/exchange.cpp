@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "node/core/disk_errors.hpp"
 #include "protocol/identity/merkle.hpp"
 #include "protocol/wire/chunk_codec.hpp"
 
@@ -195,7 +196,7 @@ void Exchange::try_reduce(PieceIndex piece) {
     // What was asked for under an earlier plan may come under one without chunks.
     if (!plan_ || piece.value >= results_.size()) return;
     Result& result = results_[piece.value];
-    if (!result.mine || result.have || result.reducing) return;
+    if (!result.mine || result.have || result.reducing || context_.now < disk_again_) return;
     // All participants of the plan, or nothing: a subset is another result.
     for (const Participant& participant : plan_->participants)
         if (!contribution_here(participant.contribution, piece)) return;
@@ -217,9 +218,13 @@ std::optional<Digest> Exchange::on_done(const Done& done) {
         return {};
     }
     if (reduced && own_.contains(reduced->damaged)) return reduced->damaged;
-    // A gathered chunk rotted or vanished, or the disk refused: gather all foreign ones of this piece again.
-    for (auto& [id, pieces] : gathered_) pieces.erase(piece);
-    want_missing();
+    // There was no room for the result: what it is made of is still there.
+    const bool full = done.error && done.error->code == Errc::disk_full;
+    // Else a gathered chunk rotted or vanished, or cannot be read: gather all foreign ones of this piece again.
+    if (!full)
+        for (auto& [id, pieces] : gathered_) pieces.erase(piece);
+    if (done.error && is_disk_error(done.error->code)) disk_again_ = context_.now + kDiskAgain;
+    else want_missing();
     return {};
 }
 
@@ -286,6 +291,10 @@ void Exchange::on_contribution(const Fetched& fetched) {
 }
 
 void Exchange::pump() {
+    if (disk_again_ != Mono::min() && context_.now >= disk_again_) {
+        disk_again_ = Mono::min();
+        if (plan_) want_missing();
+    }
     // The last piece is told at once: its owner may be gone, and somebody waits for it.
     if (plan_ && have_changed_ && (complete() || context_.now - kHaveEvery >= have_sent_at_)) send_have();
 }
@@ -304,7 +313,8 @@ void Exchange::send_have() {
 }
 
 Mono Exchange::next_wake() const {
-    return plan_ && have_changed_ ? have_sent_at_ + kHaveEvery : Mono::max();
+    const Mono disk = disk_again_ == Mono::min() ? Mono::max() : disk_again_;
+    return plan_ && have_changed_ ? std::min(disk, have_sent_at_ + kHaveEvery) : disk;
 }
 
 std::vector<NodeId> Exchange::sources(const Want& want, const std::vector<NodeId>& entry_holders) const {

@@ -118,6 +118,7 @@ class Exchange {
     std::map<NodeId, std::vector<std::uint8_t>> peers_have_;
     std::map<NodeId, Have> heard_;  ///< the last of each peer, whatever it was about
     Mono have_sent_at_ = Mono::min();
+    Mono disk_again_ = Mono::min();  ///< a reduction met a disk that refused: none before then
     bool have_changed_ = false;
     bool decided_ = false;
     bool restored_ = false;

@@ -201,16 +201,27 @@ bool StepMachine::holds_work() const {
 bool StepMachine::save_now() {
     const bool worth = trainer_.has_delta() && trainer_.idle() && !reload_wanted_;
     if (!worth || delta_is_safe()) return false;
+    begin_save();
+    return true;
+}
+
+/// Over the older one of two.
+void StepMachine::begin_save() {
     const std::uint32_t slot = progress_.empty() ? 0 : 1 - std::min(1U, progress_.back().slot);
+    if (moments_ && moments_->slot == slot) moments_.reset();
     saving_ = ProgressImage{slot, progress_note(), trainer_.delta()};
     trainer_.save(slot, saving_->note);
-    return true;
+}
+
+void StepMachine::forget_progress() {
+    progress_.clear();
+    moments_.reset();
 }
 
 /// Paused: the others get the data that nothing done here stands on.
 void StepMachine::return_unworked() {
     if (!paused_ || !leases_settled_ || !at_head() || trainer_.state() != TrainerSupervision::State::off) return;
-    std::erase_if(progress_, [&](const ProgressImage& image) { return !progress_valid(image); });
+    drop_invalid_progress();
     std::set<LeaseId> kept;
     if (frozen_)
         for (const Segment& segment : frozen_->segments) kept.insert(segment.lease);
@@ -263,8 +274,19 @@ bool StepMachine::progress_valid(const ProgressImage& image) const {
     const Step head = log_.applied();
     if (image.note.base > head || head.value - image.note.base.value > context_.manifest->max_carry) return false;
     if (chain_.last_credited() && *chain_.last_credited() >= image.note.base) return false;
-    if (auto last = chain_.last_rollback(); last && last->second >= image.note.base) return false;
-    return image.delta.sequences > 0 && leases_.covers(prefix(context_, image));
+    return !undone(image) && image.delta.sequences > 0 && leases_.covers(prefix(context_, image));
+}
+
+/// It stands on a state that a rollback has undone.
+bool StepMachine::undone(const ProgressImage& image) const {
+    const auto last = chain_.last_rollback();
+    return last && last->second >= image.note.base;
+}
+
+/// A save whose data count no more (credited, or somebody else's) is still worth its inner optimizer's state.
+void StepMachine::drop_invalid_progress() {
+    if (!progress_.empty() && !progress_valid(progress_.back())) moments_ = progress_.back();
+    std::erase_if(progress_, [&](const ProgressImage& image) { return !progress_valid(image); });
 }
 
 void StepMachine::load_trainer() {
@@ -274,8 +296,13 @@ void StepMachine::load_trainer() {
     reload_wanted_ = false;
     round_steps_ = 0;
     base_ = log_.applied();
-    std::erase_if(progress_, [&](const ProgressImage& image) { return !progress_valid(image); });
+    drop_invalid_progress();
     restored_steps_ = 0;
+    if (progress_.empty() && moments_ && !reset_optimizer_ && !undone(*moments_)) {
+        restoring_moments_ = true;
+        trainer_.restore(std::exchange(moments_, std::nullopt)->slot);  // once: a trainer may die of it
+        return;
+    }
     if (progress_.empty()) {
         trainer_.load(std::exchange(reset_optimizer_, false));
         return;
@@ -331,6 +358,8 @@ void StepMachine::on_trainer(TrainerSupervision::Outcome outcome) {
     using Outcome = TrainerSupervision::Outcome;
     switch (outcome) {
         case Outcome::restored: {
+            reload_wanted_ = std::exchange(restoring_moments_, false);  // the weights are the agreed ones
+            if (reload_wanted_) break;
             const ProgressNote& note = *trainer_.restored_note();
             leases_.restore(note.fed);
             leases_.restore(leases_.consumed(trainer_.delta().sequences));
@@ -341,6 +370,7 @@ void StepMachine::on_trainer(TrainerSupervision::Outcome outcome) {
             break;
         }
         case Outcome::restore_failed:
+            restoring_moments_ = false;
             // Dead, then it is not known whether the file is to blame; what it said of the file is.
             if (trainer_.state() == TrainerSupervision::State::backoff) break;
             std::erase_if(progress_, [&](const ProgressImage& image) { return image.slot == restored_slot_; });
@@ -369,6 +399,7 @@ void StepMachine::on_trainer(TrainerSupervision::Outcome outcome) {
             saving_->delta = trainer_.saved_delta();
             std::erase_if(progress_, [&](const ProgressImage& image) { return image.slot == saving_->slot; });
             progress_.push_back(*saving_);
+            moments_.reset();
             saving_.reset();
             break;
         case Outcome::evaluated: heldout_ = {*evaluated_, trainer_.heldout()}; break;
@@ -379,11 +410,11 @@ void StepMachine::on_trainer(TrainerSupervision::Outcome outcome) {
 void StepMachine::on_trainer_gone() {
     // The frozen contribution stays valid, with its leases; what was only in the process is lost since `progress`.
     saving_.reset();
-    reload_wanted_ = false;
+    reload_wanted_ = restoring_moments_ = false;
     judge_restored();
     if (trainer_.gone_not_finite() && !frozen_) {
         leases_.give_back(leases_.fed());
-        progress_.clear();
+        forget_progress();
         reset_optimizer_ = true;
     }
     // Somebody else may get on with that data.
@@ -439,10 +470,8 @@ std::optional<Mono> StepMachine::save_due() const {
 void StepMachine::save_progress() {
     const auto due = save_due();
     if (!due || context_.now < *due) return;
-    const std::uint32_t slot = progress_.empty() ? 0 : 1 - std::min(1U, progress_.back().slot);
-    saving_ = ProgressImage{slot, progress_note(), trainer_.delta()};
     saved_at_ = context_.now;
-    trainer_.save(slot, saving_->note);
+    begin_save();
 }
 
 LocalView StepMachine::local() const {

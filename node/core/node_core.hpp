@@ -51,7 +51,7 @@ struct ProgressImage {
     TrainedSoFar delta;
 };
 
-/// What the disk said at the start of the process (03-step-protocol 3.2). Everything in it was verified.
+/// What the disk said at the start of the process. Everything in it was verified.
 struct NodeImage {
     Bytes manifest;                          ///< empty before the first Welcome
     Term term;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "node/core/disk_errors.hpp"
 #include "protocol/rules/chain.hpp"
 #include "protocol/wire/canonical.hpp"
 
@@ -11,7 +12,6 @@ namespace {
 constexpr Millis kAskAgain{2000};
 constexpr Millis kReloadAgain{3000};
 constexpr Millis kPrepareAgain{5000};
-constexpr Millis kDiskAgain{2000};
 constexpr std::size_t kPlanBodies = 4;
 
 ControlMessage control(ControlBody body) {
@@ -49,7 +49,7 @@ void StepMachine::begin(const NodeImage& image) {
 
 void StepMachine::drop_private_state() {
     context_.emit(DropPrivateState{});
-    progress_.clear();
+    forget_progress();
     residual_tag_.reset();
     exchange_.forget_contributions();
     drop_local("this disk is older than its node");
@@ -376,7 +376,7 @@ void StepMachine::applied(Step step, bool local_kept) {
     if (done.residual == ResidualRule::advance) residual_tag_ = step;
     if (done.residual == ResidualRule::zero) residual_tag_.reset();
     if (done.give_back) leases_.give_back(delta());
-    if (done.drop) progress_.clear();
+    if (done.drop) forget_progress();
     const bool keeps = done.local == LocalDelta::carry && trainer_.loaded() && local_kept;
     if (!keeps) {
         leases_.rewind();

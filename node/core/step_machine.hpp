@@ -1,5 +1,5 @@
 #pragma once
-// The node's step machine (03-step-protocol 5.4, 5.6, 5.8, 8): what the local delta is worth, when it is frozen, which
+// The node's step machine (docs/step-protocol.md 3): what the local delta is worth, when it is frozen, which
 // plan is followed, when to vote, what is appended, applied, carried or dropped.
 //
 //   BEHIND --applied up to the run--> WORK --frozen--> READY --plan--> EXCHANGE --results--> PREPARED
@@ -121,6 +121,10 @@ class StepMachine {
     void drop_local(const char* why);
     bool evaluation_due() const;
     bool progress_valid(const ProgressImage& image) const;
+    bool undone(const ProgressImage& image) const;
+    void drop_invalid_progress();
+    void forget_progress();
+    void begin_save();
     // --- rounds
     bool at_head() const;
     bool may_train() const;
@@ -174,7 +178,9 @@ class StepMachine {
     Step base_;                    ///< of the oldest part of the delta
     bool reload_wanted_ = false;
     bool reset_optimizer_ = false;
-    std::vector<ProgressImage> progress_;  ///< at most two, newest last
+    std::vector<ProgressImage> progress_;   ///< at most two, newest last
+    std::optional<ProgressImage> moments_;  ///< its data count no more; the inner optimizer's state in it is the newest there is
+    bool restoring_moments_ = false;
     std::optional<ProgressImage> saving_;
     std::optional<std::uint32_t> restored_slot_;  ///< the trainer began with it and has got nothing done since
     std::uint32_t restored_deaths_ = 0;           ///< so many trainers in a row

@@ -1,5 +1,5 @@
 #pragma once
-// The trainer process as the core sees it: start, rounds, progress, death and hanging (03-step-protocol 5.6).
+// The trainer process as the core sees it: start, rounds, progress, death and hanging.
 //
 // A trainer's death never touches the step machine: a frozen contribution belongs to the agent.
 

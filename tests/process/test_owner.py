@@ -1,11 +1,13 @@
 """The owner of a machine stays in charge: pauses that free memory, limits changed while running, Ctrl-C in three stages."""
 import json
 import pathlib
+import pickle
 import signal
 import time
 import unittest
 
 from harness import PACE, ProcessTest, error_of, report
+from test_resources import MIB, log_bytes
 
 
 def trainer_is_gone(pid):
@@ -21,7 +23,8 @@ class OwnerTest(ProcessTest):
     def begin(self, nodes=2, step_ms=50, **changes):
         token = self.prepare(**changes)
         names = [f"node-{i + 1}" for i in range(nodes)]
-        self.join(token, *names, env={"SKERRY_TEST_TRAINER_ARGS": f"--step-ms {step_ms}"})
+        self.env = {"SKERRY_TEST_TRAINER_ARGS": f"--step-ms {step_ms}"}
+        self.join(token, *names, env=self.env)
         self.cluster.coordinator.wait_head(1)
         return [self.cluster.node(name) for name in names]
 
@@ -52,7 +55,7 @@ class Pause(OwnerTest):
         self.assertEqual((status["trainer_pid"], status["leases"]), (0, []), "no process, and no data kept from the others")
         # A restart of the agent forgets nothing.
         node.stop()
-        node.start()
+        node.start(self.env)
         self.wait(lambda: (s := node.status()) and s["pause"] and s["phase"] == "paused", 30, "paused after a restart")
         node.ask("resume")
         self.assertIsNone(node.status()["pause"])
@@ -64,6 +67,30 @@ class Pause(OwnerTest):
         self.assertIn(head, credited, "what was trained before the pause counts in its step")
         self.assertFalse([step for step in credited if head < step < head + 2], "paused")
         self.assertTrue([step for step in credited if step >= resumed], "it counts again")
+
+    def test_the_inner_optimizer_outlives_its_process(self):
+        """What was saved at the pause is credited, so its weights are of no use; the optimizer's state is."""
+        node = self.begin(nodes=3, local_steps=40)[0]
+        self.in_mid_round(node, most=30)
+        before = self.pause_saved(node)
+        head = node.head()
+        self.wait(lambda: node.head() >= head + 2, 60, "the step that its work counts in, and one more")
+        node.stop()
+        node.start(self.env)
+        self.wait(lambda: node.status(), 30, "the agent")
+        node.ask("resume")
+        self.in_mid_round(node, most=30)
+        self.assertEqual(node.status()["progress"]["restored_steps"], 0, "the weights are the agreed ones")
+        self.assertGreater(self.pause_saved(node), before, "steps of the optimizer, counted on over two processes")
+        self.check_history()
+
+    def pause_saved(self, node):
+        """Pauses; the inner steps that the optimizer's saved state has seen."""
+        node.ask("pause")
+        self.wait(lambda: node.status()["trainer_pid"] == 0, 20, "the trainer's end")
+        newest = max((node.dir / "run" / "progress").glob("*.trainer"), key=lambda path: path.stat().st_mtime_ns)
+        with open(newest, "rb") as saved:
+            return pickle.load(saved)["optimizer"]["steps"]
 
     def test_a_pause_ends_by_itself(self):
         node = self.begin()[0]
@@ -111,6 +138,18 @@ class Limits(OwnerTest):
         words = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0") if pid else []
         return words[words.index("--threads") + 1] if "--threads" in words else None
 
+    def test_a_smaller_disk_is_kept_to_while_running(self):
+        nodes = self.begin(step_ms=0, local_steps=1, snapshot_every=10)
+        node = nodes[0]
+        self.wait(lambda: log_bytes(node) > 5 * MIB, 120, "a log of 5 MiB")
+        self.limits(node, "set", "--disk", "4MiB")
+        self.wait(lambda: log_bytes(node) <= 4 * MIB, 30, lambda: f"{log_bytes(node)} bytes to be 4 MiB")
+        head = node.head()
+        self.wait_all_heads([node], head + 50)
+        self.assertLessEqual(log_bytes(node), 4 * MIB)
+        self.assertGreater(log_bytes(nodes[1]), 5 * MIB, "the other's owner has set no limit")
+        self.check_history(least_head=head + 50)
+
     def test_hours_and_the_day_s_bytes_pause_the_node(self):
         node = self.begin(local_steps=20)[0]
         other_day = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"][(time.localtime().tm_wday + 3) % 7]
@@ -124,7 +163,7 @@ class Limits(OwnerTest):
         used = node.status()["limits"]["transferred_today"]
         self.assertGreater(used, 0)
         node.stop()
-        node.start()
+        node.start(self.env)
         status = self.wait(lambda: (s := node.status()) and s["pause"] and s, 30, "paused after a restart")
         self.assertEqual(status["pause"]["reason"], "transfer")
         self.assertGreaterEqual(status["limits"]["transferred_today"], used, "today's bytes are not forgotten")
@@ -158,7 +197,7 @@ class CtrlC(OwnerTest):
         self.assertEqual(node.wait(20), 0)
         self.assertLess(time.monotonic() - begun, 8 * PACE)
         nodes[1].thaw()
-        node.start()
+        node.start(self.env)
         restored = self.wait(lambda: (s := node.status()) and s["progress"]["restored_steps"], 40, "the saved steps")
         self.assertGreaterEqual(restored, status["delta"]["steps"])
         self.check_history()
@@ -174,7 +213,7 @@ class CtrlC(OwnerTest):
         node.signal(signal.SIGTERM)
         self.assertEqual(node.wait(10), 128 + signal.SIGTERM)
         self.wait(lambda: trainer_is_gone(pid), 5, "no trainer is left behind")
-        node.start()
+        node.start(self.env)
         self.wait_all_heads([node], 3)
         self.check_history(least_head=3)
 

@@ -1,6 +1,6 @@
 #pragma once
 // The truth that no party knows: what every contribution really contains, what was decided, every state that exists.
-// Called at the moments when an invariant could break (03-step-protocol, section 11).
+// Called at the moments when an invariant could break (docs/step-protocol.md 10).
 
 #include <map>
 #include <memory>

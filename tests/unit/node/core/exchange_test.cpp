@@ -63,6 +63,37 @@ TEST_F(ExchangeTest, AnOwnerThatLostWhatItReducedTakesItsOwnResultBack) {
     EXPECT_EQ(asked[0].pieces, std::vector<PieceIndex>{PieceIndex{1}});
 }
 
+TEST_F(ExchangeTest, AFullDiskIsTriedAgainLaterWithWhatWasGathered) {
+    const Digest digest = numbered<Digest>(7);
+    exchange.add_own(Step{4}, numbered<Digest>(30));
+    exchange.add_gathered(Step{4}, numbered<Digest>(31), {PieceIndex{0}, PieceIndex{1}});
+    exchange.follow(plan(1), digest, {});
+    const auto first = bench.take<ReducePiece>();
+    ASSERT_EQ(first.size(), 2U);
+    for (const ReducePiece& one : first) exchange.on_done({one.op, Error{Errc::disk_full, "full", {}}, {}});
+    exchange.pump();
+    EXPECT_TRUE(bench.take<ReducePiece>().empty()) << "the disk is left alone";
+    EXPECT_TRUE(gets().empty()) << "what was gathered is there";
+    ASSERT_LE(exchange.next_wake(), bench.context.now + Millis(2000));
+    bench.context.now = exchange.next_wake();
+    exchange.pump();
+    EXPECT_EQ(bench.take<ReducePiece>().size(), 2U);
+}
+
+TEST_F(ExchangeTest, WhatCannotBeReadIsGatheredAgainAfterAWhile) {
+    exchange.add_own(Step{4}, numbered<Digest>(30));
+    exchange.add_gathered(Step{4}, numbered<Digest>(31), {PieceIndex{0}, PieceIndex{1}});
+    exchange.follow(plan(1), numbered<Digest>(7), {});
+    for (const ReducePiece& one : bench.take<ReducePiece>()) exchange.on_done({one.op, Error{Errc::io_error, "sector", {}}, {}});
+    EXPECT_TRUE(gets().empty());
+    bench.context.now = exchange.next_wake();
+    exchange.pump();
+    const auto asked = gets();
+    ASSERT_EQ(asked.size(), 1U);
+    EXPECT_EQ(asked[0].object.id, numbered<Digest>(31));
+    EXPECT_EQ(asked[0].pieces.front(), PieceIndex{0}) << "as many as the window takes";
+}
+
 TEST_F(ExchangeTest, WhatAPeerSaidBeforeThePlanCameIsUsedToo) {
     const Digest digest = numbered<Digest>(7);
     exchange.on_have(peer_id(1), {{ObjectKind::result, Step{4}, digest}, {0b01}});
