@@ -310,11 +310,14 @@ def owner():
     return f"{count} scenarios" + (": " + "; ".join(values) if values else "")
 
 
-def upload_limit():
-    done = run([sys.executable, ROOT / "tests" / "bench" / "upload_limit.py"], "upload-limit", 900)
-    values = values_in(done.stderr)
-    need(done.returncode == 0 and values, "; ".join(values) or f"exit status {done.returncode}")
-    return values[-1]
+def rate_limits():
+    out = []
+    for direction in ("up", "down"):
+        done = run([sys.executable, ROOT / "tests" / "bench" / "rate_limit.py", "--direction", direction], f"rate-limit-{direction}", 900)
+        values = values_in(done.stderr)
+        need(done.returncode == 0 and values, "; ".join(values) or f"exit status {done.returncode}")
+        out += values[-1:]
+    return "; ".join(out)
 
 
 def doctor():
@@ -375,7 +378,7 @@ ITEMS = [
     Item(39, "libtorch's autograd beside the fast path and Python's, on the CPU and on a GPU",
          "every gradient tensor to 1e-5 on the CPU, 1e-4 on CUDA (which skips itself with a reason); the same bits with layers computed again", autograd),
     Item(40, "pause, limits, Ctrl-C", "the trainer's memory free within 5 s, the run goes on and the node counts again; limits change without a restart", owner),
-    Item(41, "an upload limited to 2 Mbit/s", "within 5 % over a minute, bytes of the TCP connection", upload_limit),
+    Item(41, "an upload, then a download, limited to 2 Mbit/s", "within 5 % over a minute, bytes of the TCP connection", rate_limits),
     Item(42, "doctor", ">= 10 provoked faults named, each with its cure; no secret in the bundle", doctor),
     Item(43, "system and user units", "systemd-analyze verify says nothing, security exposure <= 2.5", units),
 ]

@@ -16,7 +16,6 @@ Result<DataFiles> DataFiles::open(const Manifest& manifest, ByteSpan data_manife
     auto data = parse_data_manifest(data_manifest);
     if (!data) return fail(data.error());
     DataFiles out(*model, *train, DataOrder(manifest.seed, manifest.sequences), std::move(fetch));
-    out.folder_files_ = data->files;
     std::uint64_t next = 0;
     for (const DataShard& shard : data->shards) {
         Shard row{{shard.sha256, shard.bytes}, sequences_in(shard.tokens, manifest.sequence_tokens), next};
@@ -29,6 +28,7 @@ Result<DataFiles> DataFiles::open(const Manifest& manifest, ByteSpan data_manife
     if (next != manifest.sequences)
         return fail(Errc::data_invalid, "the data manifest holds " + std::to_string(next) + " sequences, the run " +
                                             std::to_string(manifest.sequences));
+    out.data_ = std::move(*data);
     return out;
 }
 

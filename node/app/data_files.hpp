@@ -25,8 +25,7 @@ class DataFiles {
 
     const ModelConfig& model() const { return model_; }
     const TrainConfig& train() const { return train_; }
-    /// What the run's exports contain as it is.
-    const std::vector<FolderFile>& folder_files() const { return folder_files_; }
+    const DataManifest& data() const { return data_; }
     /// All files, in the order of the data manifest.
     std::vector<ShardInfo> files() const;
 
@@ -52,7 +51,7 @@ class DataFiles {
     Fetch fetch_;
     std::vector<Shard> shards_;
     std::size_t training_ = 0;
-    std::vector<FolderFile> folder_files_;
+    DataManifest data_;
 };
 
 }  // namespace skerry::node

@@ -5,17 +5,17 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <optional>
 #include <vector>
 
-#include "node/control/shard_fetch.hpp"
-#include "node/model_folder/byte_tokenizer.hpp"
+#include "node/data/folder_files.hpp"
 #include "node/model_folder/hf_folder.hpp"
 #include "node/model_folder/model_config.hpp"
 #include "protocol/base/descriptor.hpp"
 #include "protocol/base/log.hpp"
 #include "protocol/base/run_on.hpp"
 #include "protocol/config/files.hpp"
-#include "protocol/identity/hash.hpp"
 
 namespace skerry::node {
 namespace {
@@ -26,7 +26,9 @@ constexpr const char* kMark = "run";
 constexpr const char* kNewest = "newest";
 constexpr const char* kNewestMade = ".newest.tmp";
 
-std::string name_of(Step step) { return "step-" + std::to_string(step.value); }
+constexpr std::string_view kPrefix = "step-";
+
+std::string name_of(Step step) { return std::string(kPrefix) + std::to_string(step.value); }
 
 Result<void> sync_folder(const fs::path& folder) {
     OwnedDescriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -46,16 +48,28 @@ Result<void> claim(const fs::path& folder, const RunId& run) {
     return write_small_file(folder / kMark, run.hex() + "\n", 0644);
 }
 
-/// All but the newest, and the one that readers may still have.
-void remove_older(const fs::path& folder, Step newest, const std::string& before) {
+/// The step of a folder written whole; what a kill left has another ending.
+std::optional<Step> step_of(const std::string& name) {
+    if (!name.starts_with(kPrefix)) return std::nullopt;
+    std::uint64_t step = 0;
+    const char* end = name.data() + name.size();
+    const auto [at, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+    return error == std::errc() && at == end ? std::optional(Step{step}) : std::nullopt;
+}
+
+/// All but the newest, and the one before it, that readers may still have.
+void remove_older(const fs::path& folder, Step newest) {
     std::error_code ec;
     std::vector<fs::path> old;
+    std::optional<Step> before;
     for (const auto& entry : fs::directory_iterator(folder, ec)) {
         const std::string name = entry.path().filename().string();
-        const bool ours = name.starts_with("step-") && name != name_of(newest) && name != before;
-        if (ours || name == kNewestMade) old.push_back(entry.path());
+        const auto step = step_of(name);
+        if (step && *step < newest) before = std::max(before.value_or(*step), *step);
+        if (step != newest && (name.starts_with(kPrefix) || name == kNewestMade)) old.push_back(entry.path());
     }
-    for (const fs::path& path : old) fs::remove_all(path, ec);
+    for (const fs::path& path : old)
+        if (!before || path.filename() != name_of(*before)) fs::remove_all(path, ec);
 }
 
 Result<void> switch_link(const fs::path& folder, Step step) {
@@ -67,24 +81,9 @@ Result<void> switch_link(const fs::path& folder, Step step) {
     return sync_folder(folder);
 }
 
-/// What came with the model, or a tokenizer of bytes.
-Result<std::map<std::string, std::string>> read_files(const std::vector<FolderFile>& files, const fs::path& shards, const ModelConfig& model) {
-    std::map<std::string, std::string> out;
-    for (const FolderFile& file : files) {
-        auto text = read_small_file(ShardFetch::shard_path(shards, file.sha256), kMaxFolderFile);
-        if (!text) return fail(Errc::not_found, "this node does not have the run's " + file.file + " yet");
-        if (sha256(as_bytes(*text)) != file.sha256) return fail(Errc::digest_mismatch, "the copy of " + file.file + " here is damaged");
-        out[file.file] = std::move(*text);
-    }
-    if (model.vocab_size != 256 || out.contains("tokenizer.json")) return out;
-    out.try_emplace("tokenizer.json", byte_tokenizer_json());
-    out.try_emplace("tokenizer_config.json", byte_tokenizer_config_json(model.max_position_embeddings));
-    return out;
-}
-
 }  // namespace
 
-Result<Step> ModelMirror::write(RunStore& store, const std::vector<FolderFile>& files, const fs::path& shards, const fs::path& folder) {
+Result<Step> ModelMirror::write(RunStore& store, const DataManifest& data, const fs::path& shards, const fs::path& folder) {
     const auto step = store.state_step();
     if (!step) return fail(Errc::bad_state, "there is no state yet");
     auto claimed = claim(folder, store.manifest().run);
@@ -92,7 +91,7 @@ Result<Step> ModelMirror::write(RunStore& store, const std::vector<FolderFile>& 
     std::error_code ec;
     const std::string before = fs::read_symlink(folder / kNewest, ec).string();
     if (before == name_of(*step) && fs::exists(folder / before / "model.safetensors", ec)) {
-        remove_older(folder, *step, before);
+        remove_older(folder, *step);
         return *step;
     }
     auto model = parse_model_config(store.manifest().model_json);
@@ -100,7 +99,7 @@ Result<Step> ModelMirror::write(RunStore& store, const std::vector<FolderFile>& 
     auto digest = store.digest_state();
     if (!digest) return fail(digest.error());
     FolderOptions options;
-    auto extra = read_files(files, shards, *model);
+    auto extra = export_files(shards, data, model->max_position_embeddings);
     if (!extra) return fail(extra.error());
     options.files = std::move(*extra);
     options.provenance = "run " + store.manifest().name + " (" + store.manifest().run.hex() + "), step " +
@@ -111,7 +110,7 @@ Result<Step> ModelMirror::write(RunStore& store, const std::vector<FolderFile>& 
     if (!synced) return fail(synced.error());
     auto switched = switch_link(folder, *step);
     if (!switched) return fail(switched.error());
-    remove_older(folder, *step, before);
+    remove_older(folder, *step);
     return *step;
 }
 
@@ -120,9 +119,9 @@ ModelMirror::ModelMirror(asio::any_io_executor io, asio::any_io_executor disk, f
     wake_.expires_at(asio::steady_timer::time_point::max());
 }
 
-void ModelMirror::set_store(std::shared_ptr<RunStore> store, std::vector<FolderFile> files, fs::path shards) {
+void ModelMirror::set_store(std::shared_ptr<RunStore> store, DataManifest data, fs::path shards) {
     store_ = std::move(store);
-    files_ = std::move(files);
+    data_ = std::move(data);
     shards_ = std::move(shards);
 }
 
@@ -142,7 +141,7 @@ Task<> ModelMirror::run() {
         }
         due_ = false;
         const auto begun = Clock::now();
-        auto work = [store = store_, files = files_, shards = shards_, folder = folder_] { return write(*store, files, shards, folder); };
+        auto work = [store = store_, data = data_, shards = shards_, folder = folder_] { return write(*store, data, shards, folder); };
         auto done = co_await run_on(disk_, std::move(work));
         Millis pause = std::max(every_, std::chrono::duration_cast<Millis>(Clock::now() - begun));
         if (done) {

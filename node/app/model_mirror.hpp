@@ -26,8 +26,8 @@ class ModelMirror {
   public:
     ModelMirror(asio::any_io_executor io, asio::any_io_executor disk, std::filesystem::path folder, Millis every);
 
-    /// `files` go into every folder as they are; they lie in `shards` by hash, once they are fetched.
-    void set_store(std::shared_ptr<RunStore> store, std::vector<FolderFile> files, std::filesystem::path shards);
+    /// The files of `data` go into every folder as they are; they lie in `shards` by hash, once they are fetched.
+    void set_store(std::shared_ptr<RunStore> store, DataManifest data, std::filesystem::path shards);
     /// The state is another one now.
     void moved();
     /// Waits for its time and writes, until cancelled.
@@ -38,7 +38,7 @@ class ModelMirror {
     /// The work itself: S_{state_step} of the store, unless it is there already; its step. Runs on the calling thread.
     /// Errors: as export_model_folder; already_exists: DIR is of another run; bad_state: there is no state; not_found: a file
     /// that goes into the folder is not here yet.
-    static Result<Step> write(RunStore& store, const std::vector<FolderFile>& files, const std::filesystem::path& shards,
+    static Result<Step> write(RunStore& store, const DataManifest& data, const std::filesystem::path& shards,
                               const std::filesystem::path& folder);
 
   private:
@@ -46,7 +46,7 @@ class ModelMirror {
     std::filesystem::path folder_;
     Millis every_;
     std::shared_ptr<RunStore> store_;
-    std::vector<FolderFile> files_;
+    DataManifest data_;
     std::filesystem::path shards_;
     asio::steady_timer wake_;
     bool due_ = false;

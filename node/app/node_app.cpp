@@ -179,9 +179,9 @@ Result<void> NodeApp::adopt(std::shared_ptr<RunStore> store, Bytes data_manifest
     if (!data) return fail(data.error());
     data_.emplace(std::move(*data));
     share_shards();
-    children_.spawn(fetch_folder_files(data_->folder_files()));
+    children_.spawn(fetch_folder_files(data_->data().files));
     trainer_->set_run(store_, &*data_);
-    if (mirror_) mirror_->set_store(store_, data_->folder_files(), options_.folder.shards());
+    if (mirror_) mirror_->set_store(store_, data_->data(), options_.folder.shards());
     engine_->set_store(store_);
     shard_fetch_->limit(owner_->limits().down_bytes_per_s, closed_);
     apply_quota();

@@ -9,9 +9,9 @@
 #include <cstring>
 #include <thread>
 
-#include "node/cli/base_folder.hpp"
 #include "node/cli/context.hpp"
 #include "node/cli/node_folder.hpp"
+#include "node/data/folder_files.hpp"
 #include "node/data/token_shard.hpp"
 #include "node/log/node_files.hpp"
 #include "node/model_folder/hf_folder.hpp"
@@ -86,7 +86,7 @@ Result<void> AskedModel::open_run(const ModelChoice& choice) {
     config_ = *config;
     train_ = *train;
     data_ = std::move(*data);
-    shards_ = fs::path(choice.dir) / "shards";
+    shards_ = shards_beside(run_folder_of(choice.dir));
     state_ = std::move(*state);
     return {};
 }
@@ -112,7 +112,7 @@ Result<void> AskedModel::open_tokenizer(const ModelChoice& choice) {
     if (!data_ && where.empty() && fs::exists(fs::path(choice.model) / "tokenizer.json")) where = choice.model;
     if (data_ && where.empty()) {  // the node fetched it with the run
         for (const FolderFile& file : data_->files) {
-            const fs::path kept = kept_folder_file(run_folder_of(choice.dir), file);
+            const fs::path kept = kept_folder_file(shards_, file);
             if (data_->tokenizer_sha256 && file.file == "tokenizer.json" && fs::exists(kept)) where = kept;
         }
     }

@@ -2,10 +2,10 @@
 
 #include "node/cli/send_base.hpp"
 #include "node/log/file.hpp"
-#include "node/model_folder/byte_tokenizer.hpp"
 #include "node/model_folder/hf_config.hpp"
 #include "node/model_folder/hf_folder.hpp"
 #include "node/model_folder/weight_files.hpp"
+#include "node/tokenizer/byte_tokenizer.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/identity/hash.hpp"
 
@@ -82,10 +82,6 @@ Result<std::vector<std::string>> folder_texts(const fs::path& folder) {
         if (text && !text->empty()) out.push_back(std::move(*text));
     }
     return out;
-}
-
-fs::path kept_folder_file(const fs::path& run_folder, const FolderFile& file) {
-    return run_folder.parent_path() / "shards" / (file.sha256.hex() + ".bin");  // beside the data shards
 }
 
 Result<Digest> send_folder(Channel& channel, const fs::path& folder, const ModelConfig& model) {

@@ -23,9 +23,6 @@ Result<void> attach_files(RunDraft& draft, const std::filesystem::path& data_fol
 /// The files of kFolderFiles that lie in a folder. Errors: io_error, too_large.
 Result<std::vector<std::string>> folder_texts(const std::filesystem::path& folder);
 
-/// Where a node keeps one of its run's files.
-std::filesystem::path kept_folder_file(const std::filesystem::path& run_folder, const FolderFile& file);
-
 /// The folder's weights as float32 to the coordinator, as S_0. Returns what names it (Manifest::initial_root).
 /// Errors: those of reading the weights; disk_full, io_error; the coordinator's.
 Result<Digest> send_folder(Channel& channel, const std::filesystem::path& folder, const ModelConfig& model);

@@ -3,11 +3,11 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "node/cli/base_folder.hpp"
 #include "node/cli/commands.hpp"
 #include "node/cli/kept_files.hpp"
 #include "node/cli/send_base.hpp"
 #include "node/cli/state_at.hpp"
+#include "node/data/folder_files.hpp"
 #include "node/log/base_state.hpp"
 #include "node/log/node_files.hpp"
 #include "protocol/config/files.hpp"
@@ -55,7 +55,7 @@ Result<void> push_folder_files(Channel& channel, const fs::path& run_folder) {
     if (!data) return fail(data.error());
     std::vector<std::string> texts;
     for (const FolderFile& file : data->files) {
-        auto text = read_small_file(kept_folder_file(run_folder, file), kMaxFolderFile);
+        auto text = read_folder_file(shards_beside(run_folder), file);
         if (text) texts.push_back(std::move(*text));
     }
     return send_texts(channel, texts);

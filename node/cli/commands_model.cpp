@@ -1,13 +1,12 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "node/cli/base_folder.hpp"
 #include "node/cli/commands.hpp"
 #include "node/cli/state_at.hpp"
+#include "node/data/folder_files.hpp"
 #include "node/log/decision_log.hpp"
 #include "node/log/node_files.hpp"
 #include "node/log/verify.hpp"
-#include "node/model_folder/byte_tokenizer.hpp"
 #include "node/model_folder/hf_folder.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/config/quantity.hpp"
@@ -51,26 +50,10 @@ std::string origin_text(const StateAt& state) {
     return out;
 }
 
-/// The files that go into the folder as they came: its owner's, or a tokenizer of bytes.
-/// Errors: not_found: the node has not fetched them yet; data_invalid.
-Result<std::map<std::string, std::string>> folder_files(const std::filesystem::path& run_folder, const ModelConfig& model) {
+Result<DataManifest> data_of(const std::filesystem::path& run_folder) {
     auto bytes = NodeFiles(DiskPath(run_folder)).read_data_manifest();
     if (!bytes) return fail(bytes.error());
-    auto data = parse_data_manifest(*bytes);
-    if (!data) return fail(data.error());
-    std::map<std::string, std::string> out;
-    for (const FolderFile& file : data->files) {
-        auto text = read_small_file(kept_folder_file(run_folder, file), kMaxFolderFile);
-        if (!text && text.error().code == Errc::not_found)
-            return fail(Errc::not_found, "this node does not have the run's " + file.file + " yet", "let the node run until it has fetched it");
-        if (!text) return fail(text.error());
-        if (sha256(as_bytes(*text)) != file.sha256) return fail(Errc::digest_mismatch, "the node's copy of " + file.file + " is damaged", "start the node: it fetches it again");
-        out[file.file] = std::move(*text);
-    }
-    if (data->tokenizer_sha256) return out;
-    out.try_emplace("tokenizer.json", byte_tokenizer_json());
-    out.try_emplace("tokenizer_config.json", byte_tokenizer_config_json(model.max_position_embeddings));
-    return out;
+    return parse_data_manifest(*bytes);
 }
 
 }  // namespace
@@ -93,7 +76,9 @@ Result<void> export_command(const Context& context, const ExportCommand& command
     const Manifest& m = state->manifest();
     auto model = parse_model_config(m.model_json);
     if (!model) return fail(model.error());
-    auto files = folder_files(run_folder, *model);
+    auto data = data_of(run_folder);
+    if (!data) return fail(data.error());
+    auto files = export_files(shards_beside(run_folder), *data, model->max_position_embeddings);
     if (!files) return fail(files.error());
     options.files = std::move(*files);
     options.provenance = origin_text(*state);

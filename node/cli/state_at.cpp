@@ -202,4 +202,6 @@ int StateAt::theta_descriptor() const { return parts_->files->theta_descriptor()
 
 fs::path run_folder_of(const fs::path& dir) { return fs::exists(dir / "run") ? dir / "run" : dir; }
 
+fs::path shards_beside(const fs::path& run_folder) { return (run_folder / "..").lexically_normal() / "shards"; }
+
 }  // namespace skerry::node

@@ -38,5 +38,7 @@ class StateAt {
 
 /// A node's folder holds the run's in `run`; either is understood.
 std::filesystem::path run_folder_of(const std::filesystem::path& dir);
+/// The data shards and the files of the run lie beside that folder.
+std::filesystem::path shards_beside(const std::filesystem::path& run_folder);
 
 }  // namespace skerry::node

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import signal
 import threading
 import time
 import unittest
@@ -126,6 +127,15 @@ class Follower(ProcessTest):
         done.start()
         head = coordinator.status()["head"]
         coordinator.wait_head(head + 2, 60)
+        # A pause is for what trains; one that only replays goes on. At Ctrl-C it has no step to finish.
+        follower.ask("pause")
+        self.wait(lambda: follower.head() >= head + 2, 30, "replayed while paused")
+        self.assertRegex(follower.status()["pause"]["text"], r"^paused\(user\)")
+        follower.ask("resume")
+        follower.signal(signal.SIGINT)
+        self.assertEqual(follower.wait(10), 0)
+        follower.start()
+        self.wait(lambda: follower.head() >= coordinator.status()["head"], 30, "the same after a restart")
         follower.ask("leave")
         self.assertEqual(follower.wait(20), 0)
         self.assertEqual(self.one("watcher")["state"], "left")

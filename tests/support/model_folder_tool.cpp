@@ -5,8 +5,8 @@
 #include <iterator>
 #include <vector>
 
-#include "node/model_folder/byte_tokenizer.hpp"
 #include "node/model_folder/hf_folder.hpp"
+#include "node/tokenizer/byte_tokenizer.hpp"
 
 namespace {
 

@@ -6,8 +6,8 @@
 
 #include <unistd.h>
 
-#include "node/model_folder/byte_tokenizer.hpp"
 #include "node/model_folder/hf_folder.hpp"
+#include "node/tokenizer/byte_tokenizer.hpp"
 #include "node/trainer/train_config.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/identity/hash.hpp"

@@ -1,4 +1,4 @@
-#include "node/model_folder/byte_tokenizer.hpp"
+#include "node/tokenizer/byte_tokenizer.hpp"
 
 #include <nlohmann/json.hpp>
 

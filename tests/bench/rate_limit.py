@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Bytes that a node with `up = "2Mbit"` sends in a minute in which it always has something to send.
+"""Bytes between two nodes, one of which may send (or receive) 2 Mbit/s, in a minute in which there is always something to send.
 
-usage: upload_limit.py [--seconds 60] [--rate-mbit 2]    exits 1 if it is off by more than 5 %
+usage: rate_limit.py [--direction up|down] [--seconds 60] [--rate-mbit 2]    exits 1 if it is off by more than 5 %
 
-A node makes a log of some 50 MB with a peer, then a third one joins and fetches it from the limited node alone, through
-a relay that counts every byte of the TCP connection. Needs SKERRY_BIN and about two minutes.
+A node makes a log of some 50 MB with a peer, then a third one joins and fetches it from that node alone, through a relay that
+counts every byte of the TCP connection. The sender is limited, or the receiver. Needs SKERRY_BIN and about two minutes.
 """
 import argparse
 import pathlib
@@ -50,6 +50,7 @@ class Relay:
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--direction", choices=("up", "down"), default="up")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rate-mbit", type=float, default=2)
     options = parser.parse_args()
@@ -70,7 +71,12 @@ def main():
         cluster.coordinator.run_verb("pause", "reef")
         time.sleep(3)
         two.stop()
-        one.ask("limits", "set", "--up", f"{options.rate_mbit:g}Mbit")
+        limited, rate = one if options.direction == "up" else three, f"{options.rate_mbit:g}Mbit"
+        if limited is one:
+            one.ask("limits", "set", "--up", rate)
+        else:
+            three.dir.mkdir()
+            (three.dir / "node.toml").write_text(f'schema = "skerry.node/1"\nname = "node-3"\n[limits]\ndown = "{rate}"\n')
         three.join(token, listen="none")
         start = relay.counted
         wait_until(lambda: relay.counted > start + 300_000, 60, "a node that fetches the log")
@@ -83,10 +89,10 @@ def main():
             time.sleep(0.5)
         seconds, sent = time.monotonic() - begun, relay.counted - bytes_before
         assert three.status()["head"] < one.status()["head"], "there was something to send until the end"
-        rate = sent * 8 / seconds / 1e6
-        off = rate / options.rate_mbit - 1
-        print(f"value: {rate:.3f} Mbit/s over {seconds:.0f} s with a limit of {options.rate_mbit:g} Mbit/s ({100 * off:+.1f} %)", file=sys.stderr)
-        one.ask("limits", "set", "--up", "none")
+        measured = sent * 8 / seconds / 1e6
+        off = measured / options.rate_mbit - 1
+        print(f"value: {measured:.3f} Mbit/s over {seconds:.0f} s with a limit of {rate} {options.direction} ({100 * off:+.1f} %)", file=sys.stderr)
+        limited.ask("limits", "set", f"--{options.direction}", "none")
         wait_until(lambda: three.head() >= one.head(), 60, "the rest, without the limit")
         return 0 if abs(off) <= 0.05 else 1
 
