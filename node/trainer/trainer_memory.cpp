@@ -65,7 +65,7 @@ void plan_forward(WorkspaceLayout& out, Planner& to, const Sizes& s, const Works
     out.out = to.elements(s.n * s.heads_width);
     out.last = to.elements(s.n * s.d);
     out.logits = to.elements(s.n * model.vocab_size);
-    out.tiles = to.floats(plan.bf16 && plan.in_float ? kTileFloats : 0);
+    out.tiles = to.floats(plan.bf16 ? kTileFloats : 0);
     out.rope = to.floats(std::uint64_t{plan.seq} * model.head_dim);
 }
 
@@ -199,7 +199,6 @@ TrainerMemory trainer_memory(const ModelConfig& model, const TrainConfig& train,
                              std::uint64_t available) {
     WorkspacePlan base;
     base.bf16 = bf16;
-    base.in_float = bf16;  // the larger of the two
     base.threads = threads;
     const auto plans = workspace_plans(train, base);
     const std::size_t at = available == 0 ? 0 : first_that_fits(model, train, plans, available);

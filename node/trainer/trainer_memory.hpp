@@ -16,7 +16,7 @@ namespace skerry::node {
 struct WorkspacePlan {
     bool autograd = false;          ///< libtorch's autograd; what it keeps is its own affair, and is estimated
     bool bf16 = false;
-    bool in_float = false;          ///< bf16 products computed as float ones of widened tiles
+    bool in_float = false;          ///< bf16 products computed as float ones of widened tiles and of the float weights
     std::uint32_t micro_batch = 1;  ///< sequences at a time; a larger batch is several of these, gradients added up
     std::uint32_t seq = 256;
     std::uint32_t threads = 1;
@@ -48,7 +48,7 @@ struct WorkspaceLayout {
     Room d_h, d_cast, d_out, d_p, d_q, d_k, d_v;        ///< of the backward pass, E
     Room dx, scratch, rope;                             ///< [n, d], [threads, d], [seq, head_dim]
     Room gradient, accumulator;                         ///< [P] E, [P] float
-    Room tiles;                                         ///< kTileFloats, where products are computed in float
+    Room tiles;                                         ///< kTileFloats, where bf16 is widened
     std::uint64_t bytes = 0;                            ///< of all
     std::uint64_t block = 0;                            ///< (sequence, key head) groups of attention handled at a time
     bool keep_attention = false;                        ///< the probabilities stay until the backward pass

@@ -44,6 +44,7 @@ class FlatModel final : public Model {
     void copy_gradient(std::span<float> out) const override;
 
   private:
+    /// The weights as factors of products: the master where those are float ones, which need not round it.
     const MatrixViews& matrices(const Weights& weights);
     const Shapes& shapes(std::uint32_t batch);
 
@@ -85,7 +86,7 @@ class FlatModel final : public Model {
     bool accumulated_ = false;  ///< the last gradient is in the accumulator
     std::vector<std::int32_t> order_, runs_;
 
-    std::vector<std::pair<const E*, MatrixViews>> views_;
+    std::vector<std::pair<const void*, MatrixViews>> views_;
     MatrixViews gradient_views_;
     std::map<std::uint32_t, Shapes> shapes_;
 };
@@ -97,7 +98,7 @@ FlatModel<E>::FlatModel(const ModelConfig& config, const WorkspacePlan& plan)
       table_(make_tensor_table(config)),
       offsets_(make_offsets(config, table_)),
       space_(config, plan),
-      products_(plan.in_float ? space_.floats(at_.tiles) : nullptr),
+      products_(plan.bf16 ? space_.floats(at_.tiles) : nullptr, plan.in_float),
       scale_(1.F / std::sqrt(static_cast<float>(config.head_dim))),
       eps_(static_cast<float>(config.rms_norm_eps)),
       gradient_(space_.elements(at_.gradient)),
@@ -109,16 +110,13 @@ FlatModel<E>::FlatModel(const ModelConfig& config, const WorkspacePlan& plan)
 
 template <class E>
 const MatrixViews& FlatModel<E>::matrices(const Weights& weights) {
-    const E* base;
-    if constexpr (std::is_same_v<E, float>)
-        base = weights.master;
-    else
-        base = weights.shadow;
+    const bool master = std::is_same_v<E, float> || plan_.in_float;
+    const void* base = master ? static_cast<const void*>(weights.master) : weights.shadow;
     SKERRY_ASSERT(base != nullptr);
     for (const auto& [known, views] : views_)
         if (known == base) return views;
     if (views_.size() > 4) views_.clear();  // regions come and go; their views cost nothing to make again
-    views_.emplace_back(base, make_matrix_views(n_, offsets_, base));
+    views_.emplace_back(base, master ? make_matrix_views(n_, offsets_, weights.master) : make_matrix_views(n_, offsets_, weights.shadow));
     return views_.back().second;
 }
 
@@ -138,8 +136,7 @@ void FlatModel<E>::attention_forward(const LayerShapes& l, const Shapes& sh, lon
     for (std::size_t b = 0; b < l.q.block.size(); ++b) {
         auto p = l.p.block[b];
         auto out = sh.out.block[b];
-        products_.bmm(p, l.q.block[b], l.k.transposed[b]);
-        kernel_.softmax_causal(data<E>(p), scale_, p.size(0) * p.size(1), n_.t);
+        products_.probabilities(p, l.q.block[b], l.k.transposed[b], scale_);
         products_.bmm(out, p, l.v.block[b]);
     }
     kernel_.heads_pack(space_.elements(at_.out), data<E>(l.heads_out), n_.head_dims(batch));
@@ -226,17 +223,12 @@ void FlatModel<E>::heads_backward(const LayerShapes& l, const Shapes& sh, long b
     for (std::size_t b = 0; b < l.q.block.size(); ++b) {
         auto p = l.p.block[b];
         auto dp = sh.d_p.block[b];
-        const long rows = p.size(0) * p.size(1);
-        if (!at_.keep_attention) {
-            products_.bmm(p, l.q.block[b], l.k.transposed[b]);
-            kernel_.softmax_causal(data<E>(p), scale_, rows, n_.t);
-        }
+        if (!at_.keep_attention) products_.probabilities(p, l.q.block[b], l.k.transposed[b], scale_);
         auto dv = sh.d_v.block[b];
         auto dq = sh.d_q.block[b];
         auto dk = sh.d_k.block[b];
         products_.bmm(dv, l.p.transposed[b], sh.d_out.block[b]);
-        products_.bmm(dp, sh.d_out.block[b], l.v.transposed[b]);
-        kernel_.softmax_backward(data<E>(p), data<E>(dp), scale_, rows, n_.t);
+        products_.d_scores(dp, p, sh.d_out.block[b], l.v.transposed[b], scale_);
         products_.bmm(dq, dp, l.k.block[b]);
         products_.bmm(dk, sh.d_p.transposed[b], l.q.block[b]);
     }

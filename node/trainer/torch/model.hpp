@@ -14,7 +14,8 @@
 
 namespace skerry::node {
 
-/// Where weights are read from: `master` [P] float32, and for a bf16 model `shadow` [P], the same in bf16.
+/// Where weights are read from: `master` [P] float32, and for a bf16 model `shadow` [P], the same in bf16 (not read where products
+/// are computed in float).
 struct Weights {
     const float* master = nullptr;
     const Bf16* shadow = nullptr;

@@ -5,11 +5,11 @@
 #include <ATen/ops/mm.h>
 
 #include <algorithm>
-#include <cstdint>
 
 #include "node/trainer/torch/kernels.hpp"
 #include "node/trainer/torch/views.hpp"
 #include "node/trainer/trainer_memory.hpp"
+#include "protocol/base/assert.hpp"
 
 namespace skerry::node {
 namespace {
@@ -18,25 +18,34 @@ constexpr auto kRows = static_cast<long>(kTileRows);
 constexpr auto kColumns = static_cast<long>(kTileColumns);
 constexpr auto kDepth = static_cast<long>(kTileDepth);
 
-/// A bf16 matrix as it lies in memory: rows of `stride`, maybe read as its transpose.
-struct Stored {
-    Bf16* data;
-    long stride;
+template <class E>
+E* data(const at::Tensor& t) {
+    return static_cast<E*>(t.data_ptr());
+}
+
+/// A factor as it lies in memory, maybe read as its transpose.
+struct Factor {
+    at::Tensor whole;
+    bool wide;  ///< float: read where it is
     bool transposed;
+    long stride;
 
-    explicit Stored(const at::Tensor& t)
-        : data(static_cast<Bf16*>(t.data_ptr())),
-          stride(t.stride(-1) == 1 ? t.stride(-2) : t.stride(-1)),
-          transposed(t.stride(-1) != 1) {}
+    explicit Factor(const at::Tensor& t)
+        : whole(t),
+          wide(t.scalar_type() == at::kFloat),
+          transposed(t.stride(-1) != 1),
+          stride(transposed ? t.stride(-1) : t.stride(-2)) {}
 
-    /// Elements [row, row + rows) x [column, column + columns) in float, at `to`.
+    /// Elements [row, row + rows) x [column, column + columns) in float; what has to be widened is, at `to`.
     at::Tensor tile(float* to, long row, long rows, long column, long columns) const {
+        if (wide) return whole.narrow(0, row, rows).narrow(1, column, columns);
         const auto& k = kernel_set<Bf16>();
+        const Bf16* from = data<Bf16>(whole);
         if (transposed) {
-            k.widen(data + column * stride + row, stride, to, columns, rows);
+            k.widen(from + column * stride + row, stride, to, columns, rows);
             return view(static_cast<const float*>(to), {columns, rows}).t();
         }
-        k.widen(data + row * stride + column, stride, to, rows, columns);
+        k.widen(from + row * stride + column, stride, to, rows, columns);
         return view(static_cast<const float*>(to), {rows, columns});
     }
 };
@@ -46,47 +55,93 @@ struct Tiles {
     explicit Tiles(float* all) : a(all), b(a + kRows * kDepth), c(b + kDepth * kColumns) {}
 };
 
-void mm_in_tiles(const Stored& out, const Stored& a, const Stored& b, const at::Tensor& bias, long m, long n,
-                 long depth, const Tiles& tiles) {
-    for (long j = 0; j < n; j += kColumns) {
-        const long columns = std::min(kColumns, n - j);
-        at::Tensor right, add;
-        if (bias.defined()) add = bias.narrow(0, j, columns).to(at::kFloat);
-        for (long i = 0; i < m; i += kRows) {
-            const long rows = std::min(kRows, m - i);
+void mm_in_tiles(const at::Tensor& out, const Factor& a, const Factor& b, const at::Tensor& bias, const Tiles& tiles) {
+    const long m = out.size(0), n = out.size(1), depth = a.whole.size(1);
+    const bool one_piece = depth <= kDepth;
+    at::Tensor left, right;
+    for (long i = 0; i < m; i += kRows) {
+        const long rows = std::min(kRows, m - i);
+        if (one_piece) left = a.tile(tiles.a, i, rows, 0, depth);
+        for (long j = 0; j < n; j += kColumns) {
+            const long columns = std::min(kColumns, n - j);
             auto sum = view(static_cast<const float*>(tiles.c), {rows, columns});
             for (long k = 0; k < depth; k += kDepth) {
                 const long deep = std::min(kDepth, depth - k);
-                if (i == 0 || depth > kDepth) right = b.tile(tiles.b, k, deep, j, columns);
-                const auto left = a.tile(tiles.a, i, rows, k, deep);
+                if (!one_piece) left = a.tile(tiles.a, i, rows, k, deep);
+                if (i == 0 || !one_piece || n > kColumns) right = b.tile(tiles.b, k, deep, j, columns);
                 if (k > 0)
                     at::addmm_out(sum, sum, left, right);
-                else if (add.defined())
-                    at::addmm_out(sum, add, left, right);
+                else if (bias.defined())
+                    at::addmm_out(sum, bias.narrow(0, j, columns).to(at::kFloat), left, right);
                 else
                     at::mm_out(sum, left, right);
             }
-            kernel_set<Bf16>().narrow(tiles.c, out.data + i * out.stride + j, out.stride, rows, columns);
+            kernel_set<Bf16>().narrow(tiles.c, data<Bf16>(out) + i * n + j, n, rows, columns);
         }
     }
 }
 
 /// Matrices [g, g + count) of a stack in float; each is dense.
 at::Tensor widened(const at::Tensor& t, long g, long count, float* to) {
-    const Stored first(t);
+    const Factor first(t);
     const long rows = t.size(first.transposed ? 2 : 1);
     const long columns = t.size(first.transposed ? 1 : 2);
-    kernel_set<Bf16>().widen(first.data + g * rows * columns, columns, to, count * rows, columns);
+    kernel_set<Bf16>().widen(data<Bf16>(t) + g * rows * columns, columns, to, count * rows, columns);
     auto all = view(static_cast<const float*>(to), {count, rows, columns});
     return first.transposed ? all.transpose(1, 2) : all;
+}
+
+/// How many matrices of these stacks the tiles hold; 0: not one.
+long fitting(const at::Tensor& out, const at::Tensor& a) {
+    const long m = out.size(1), n = out.size(2), depth = a.size(2);
+    return std::min({kRows * kDepth / (m * depth), kDepth * kColumns / (depth * n), kRows * kColumns / (m * n)});
+}
+
+/// The product of a stack in float, as many matrices at a time as fit (at least one). `finish(g, count)` is called for matrices
+/// [g, g + count), which lie in tiles.c; then they are rounded.
+template <class Finish>
+void bmm_in_tiles(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, const Tiles& tiles, const Finish& finish) {
+    const long m = out.size(1), n = out.size(2), fit = fitting(out, a);
+    for (long g = 0; g < out.size(0); g += fit) {
+        const long count = std::min<long>(fit, out.size(0) - g);
+        auto sum = view(static_cast<const float*>(tiles.c), {count, m, n});
+        at::bmm_out(sum, widened(a, g, count, tiles.a), widened(b, g, count, tiles.b));
+        finish(g, count);
+        kernel_set<Bf16>().narrow(tiles.c, data<Bf16>(out) + g * m * n, n, count * m, n);
+    }
+}
+
+/// Probabilities of one matrix that does not fit: some rows of one head at a time. They see no column after the last one's own, so
+/// those are not computed.
+void probabilities_in_rows(const at::Tensor& p, const at::Tensor& q, const at::Tensor& kt, float scale, const Tiles& tiles) {
+    const long t = p.size(1), depth = q.size(1);
+    const Factor left(q), right(kt);
+    const long step = std::min({t, kRows * kColumns / t, kRows * kDepth / depth}), width = kDepth * kColumns / depth;
+    SKERRY_ASSERT(step > 0 && width > 0);
+    for (long head = 0; head < p.size(0); head += t) {
+        for (long row = 0; row < t; row += step) {
+            const long rows = std::min(step, t - row), seen = row + rows;
+            const auto scores = view(static_cast<const float*>(tiles.c), {rows, seen});
+            const auto some = left.tile(tiles.a, head + row, rows, 0, depth);
+            for (long j = 0; j < seen; j += width) {
+                const long columns = std::min(width, seen - j);
+                auto part = scores.narrow(1, j, columns);
+                at::mm_out(part, some, right.tile(tiles.b, 0, depth, j, columns));
+            }
+            kernel_set<float>().softmax_past(tiles.c, scale, rows, rows, seen);
+            Bf16* to = data<Bf16>(p) + (head + row) * t;
+            kernel_set<Bf16>().narrow(tiles.c, to, t, rows, seen);
+            for (long r = 0; r < rows; ++r) std::fill(to + r * t + seen, to + (r + 1) * t, Bf16{0});
+        }
+    }
 }
 
 }  // namespace
 
 void Products::mm(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) const {
     auto result = out;
-    if (tiles_ != nullptr && out.scalar_type() == at::kBFloat16)
-        mm_in_tiles(Stored(out), Stored(a), Stored(b), bias, out.size(0), out.size(1), a.size(1), Tiles(tiles_));
+    if (in_float_ && out.scalar_type() == at::kBFloat16)
+        mm_in_tiles(out, Factor(a), Factor(b), bias, Tiles(tiles_));
     else if (bias.defined())
         at::addmm_out(result, bias, a, b);
     else
@@ -95,24 +150,45 @@ void Products::mm(const at::Tensor& out, const at::Tensor& a, const at::Tensor& 
 
 void Products::bmm(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const {
     auto result = out;
-    if (tiles_ == nullptr || out.scalar_type() != at::kBFloat16) {
+    if (!in_float_ || out.scalar_type() != at::kBFloat16)
         at::bmm_out(result, a, b);
-        return;
-    }
-    const long m = out.size(1), n = out.size(2), depth = a.size(2);
-    const Tiles tiles(tiles_);
-    const long fit = std::min({kRows * kDepth / (m * depth), kDepth * kColumns / (depth * n), kRows * kColumns / (m * n)});
-    if (fit == 0) {
+    else if (fitting(out, a) > 0)
+        bmm_in_tiles(out, a, b, Tiles(tiles_), [](long, long) {});
+    else
         for (long g = 0; g < out.size(0); ++g) mm(out.select(0, g), a.select(0, g), b.select(0, g));
+}
+
+void Products::probabilities(const at::Tensor& p, const at::Tensor& q, const at::Tensor& kt, float scale) const {
+    const long m = p.size(1), t = p.size(2);
+    if (p.scalar_type() == at::kFloat) {
+        bmm(p, q, kt);
+        kernel_set<float>().softmax_causal(data<float>(p), scale, p.size(0) * m, t);
         return;
     }
-    for (long g = 0; g < out.size(0); g += fit) {
-        const long count = std::min<long>(fit, out.size(0) - g);
-        auto sum = view(static_cast<const float*>(tiles.c), {count, m, n});
-        at::bmm_out(sum, widened(a, g, count, tiles.a), widened(b, g, count, tiles.b));
-        const Stored to(out);
-        kernel_set<Bf16>().narrow(tiles.c, to.data + g * m * n, n, count * m, n);
+    SKERRY_ASSERT(tiles_ != nullptr);
+    const Tiles tiles(tiles_);
+    if (fitting(p, q) > 0)
+        bmm_in_tiles(p, q, kt, tiles, [&](long, long count) { kernel_set<float>().softmax_causal(tiles.c, scale, count * m, t); });
+    else
+        for (long g = 0; g < p.size(0); ++g) probabilities_in_rows(p.select(0, g), q.select(0, g), kt.select(0, g), scale, tiles);
+}
+
+void Products::d_scores(const at::Tensor& ds, const at::Tensor& p, const at::Tensor& d_out, const at::Tensor& vt, float scale) const {
+    const long m = p.size(1), t = p.size(2), rows = p.size(0) * m;
+    if (in_float_ && p.scalar_type() == at::kBFloat16 && fitting(ds, d_out) > 0) {
+        const Tiles tiles(tiles_);
+        bmm_in_tiles(ds, d_out, vt, tiles, [&](long g, long count) {
+            // The right factor is not needed any more, and its tile holds more than a result.
+            kernel_set<Bf16>().widen(data<Bf16>(p) + g * m * t, t, tiles.b, count * m, t);
+            kernel_set<float>().softmax_backward(tiles.b, tiles.c, scale, count * m, t);
+        });
+        return;
     }
+    bmm(ds, d_out, vt);
+    if (p.scalar_type() == at::kBFloat16)
+        kernel_set<Bf16>().softmax_backward(data<Bf16>(p), data<Bf16>(ds), scale, rows, t);
+    else
+        kernel_set<float>().softmax_backward(data<float>(p), data<float>(ds), scale, rows, t);
 }
 
 }  // namespace skerry::node
