@@ -3,8 +3,8 @@
 usage: bf16.py PATH/skerry-trainer
 
 Biases on queries and keys add about 110 to all scores, in pairs that RoPE hardly turns. What all scores of a row have in common changes no
-probability; but scores that are rounded to bf16 before the softmax lose 0.2 of their differences, as they do in trained models whose keys
-have a large mean. Both runs start from weights that bf16 holds exactly.
+probability; but scores that are rounded to bf16 before the softmax are off by up to 0.35 of what tells them apart, as in trained models
+whose keys have a large mean. Both runs start from weights that bf16 holds exactly.
 """
 
 import os
@@ -25,7 +25,7 @@ MODEL = dict(model_type="qwen2", vocab_size=61, hidden_size=64, intermediate_siz
              tie_word_embeddings=True)
 SHIFT, STILL = 4.0, 38  # in so many slow pairs of a head
 SEQ, BATCH, STEPS, PARTS = 64, 8, 4, 4
-GRADIENT_BAR, LOSS_BAR = 0.035, 0.004
+GRADIENT_BAR, LOSS_BAR = 0.035, 0.01  # measured 0.017 and 0.001 to 0.005; with rounded scores 0.058
 
 
 def start():

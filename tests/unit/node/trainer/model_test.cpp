@@ -105,6 +105,42 @@ TEST_F(ModelTest, FourSequencesOneByOneGiveTheGradientOfFour) {
     }
 }
 
+TEST_F(ModelTest, InBf16LongSequencesAndLargeScoresGiveTheGradientOfFloat) {
+    // Scores of one (sequence, key head) that fit into a tile, and that do not.
+    for (const std::uint32_t seq : {16U, 600U}) {
+        ids.resize(seq);
+        targets.resize(seq);
+        for (std::size_t i = 0; i < seq; ++i) {
+            ids[i] = static_cast<std::int32_t>(i * i * 31 % 50);
+            targets[i] = static_cast<std::int32_t>((i * 7 + 3) % 50);
+        }
+        for (std::size_t i = 0; i < theta.size(); ++i) kernel_set<Bf16>().widen(&shadow[i], 1, &theta[i], 1, 1);
+        auto p = plan();
+        p.micro_batch = 1;
+        p.seq = seq;
+        const auto of = [&](bool bf16, bool in_float, double& loss) {
+            p.bf16 = bf16;
+            p.in_float = in_float;
+            auto model = make_model(small_model(), p);
+            loss = model->loss_and_gradient({theta.data(), shadow.data()}, {ids, targets, 1, seq});
+            std::vector<float> out(theta.size());
+            model->copy_gradient(out);
+            return out;
+        };
+        double exact = 0;
+        const auto expected = of(false, false, exact);
+        double size = 0;
+        for (const float g : expected) size += static_cast<double>(g) * static_cast<double>(g);
+        for (const bool in_float : {false, true}) {
+            double loss = 0, off = 0;
+            const auto actual = of(true, in_float, loss);
+            EXPECT_NEAR(loss, exact, 5e-3 * exact) << seq << in_float;
+            for (std::size_t i = 0; i < expected.size(); ++i) off += std::pow(static_cast<double>(actual[i] - expected[i]), 2);
+            EXPECT_LT(std::sqrt(off / size), 0.03) << seq << in_float;
+        }
+    }
+}
+
 TEST_F(ModelTest, AModelWithoutGradientHasTheSameLossAndLogitsSeeNoFuture) {
     double expected = 0;
     auto p = plan();
