@@ -17,6 +17,7 @@ export CCACHE_BASEDIR=$skerry_root CCACHE_NOHASHDIR=1
 
 configured=$(sed -n 's/^SKERRY_TORCH:[A-Z]*=//p' "$build/CMakeCache.txt" 2>/dev/null || true)
 if [ ! -f "$build/build.ninja" ] || [ "$configured" != "$torch" ]; then
+    case " ${targets[*]} " in *" all "*) need_space 1000 "building everything, tests too," ;; *) need_space 600 "building" ;; esac
     say "build: configuring ($skerry_preset)"
     cmake --preset "$skerry_preset" -DSKERRY_TORCH="$torch" -DSKERRY_WITH_TORCH=ON >"$log" 2>&1 || {
         tail -n 30 "$log" >&2

@@ -17,6 +17,14 @@ die() {
     exit "$2"
 }
 
+# need_space MB WHAT: a linker that runs out of disk after ten minutes says less, and later.
+need_space() {
+    local free
+    free=$(df -Pm "$skerry_root" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge "$1" ] || die DISK_FULL 13 "$2 takes about $1 MB below $skerry_root; $free MB are free there" \
+        "make room, or check out where there is some"
+}
+
 # Python of the virtual environment, or the one SKERRY_PYTHON names.
 skerry_python() { printf '%s' "${SKERRY_PYTHON:-$skerry_root/.venv/bin/python}"; }
 

@@ -121,6 +121,7 @@ python=$(skerry_python)
 make_venv() {
     if [ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import pip' 2>/dev/null; then return; fi
     say "setup: making the virtual environment $venv"
+    need_space 1500 "Python with PyTorch"
     rm -rf "$venv"
     /usr/bin/python3 -m venv "$venv" || python3 -m venv "$venv"
     # An old pip downloads whole wheels only to look at them; a new one reads their metadata (2 MB).

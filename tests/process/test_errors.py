@@ -113,6 +113,23 @@ class NoLibtorch(ProcessTest):
                               env={**os.environ, "SKERRY_CACHE": str(self.folder / "cache")}, check=False)
         self.assertEqual(error_of(done), (12, "NO_LIBTORCH"), done.stderr)
 
+    def test_setup_and_build_on_a_disk_that_is_too_small(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root to mount a small tmpfs")
+        small = self.folder / "small"
+        small.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(small)], check=True)
+        self.addCleanup(subprocess.run, ["umount", str(small)], check=True)
+        shutil.copytree(ROOT / "deploy", small / "deploy")
+        cache = self.folder / "cache"
+        cache.mkdir()
+        (cache / "torch-dir").write_text("/nowhere")
+        env = {name: value for name, value in os.environ.items() if name not in ("SKERRY_PYTHON", "SKERRY_TORCH")}
+        for script in ("setup.sh", "build.sh"):
+            done = subprocess.run([small / "deploy" / script], capture_output=True, text=True, env={**env, "SKERRY_CACHE": str(cache)}, check=False)
+            self.assertEqual(error_of(done), (13, "DISK_FULL"), done.stderr)
+            self.assertRegex(done.stderr, r"takes about \d+ MB below .*; \d+ MB are free there")
+
 
 def without_search_path(program):
     """The program's bytes with every libtorch folder in them renamed to one that does not exist."""
