@@ -18,13 +18,13 @@ int report(const Error& error) {
     return exit_code(error.code);
 }
 
-int run_node(const std::filesystem::path& dir, const std::filesystem::path& ready_file) {
+int run_node(const std::filesystem::path& dir, const std::filesystem::path& ready_file, bool says) {
     NodeFolder folder{std::filesystem::absolute(dir)};
     auto settings = load_settings(folder);
     if (!settings) return report(settings.error());
     auto key = KeyPair::load(folder.key());
     if (!key) return report(key.error());
-    NodeApp app(NodeOptions{folder, std::move(*settings), std::move(*key), ready_file});
+    NodeApp app(NodeOptions{folder, std::move(*settings), std::move(*key), ready_file, says});
     return report(app.run());
 }
 
@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
     configure_log(to_level(level), "node", format == "json" ? LogFormat::json : LogFormat::text);
     prepare_stacks();
     try {
-        return run_node(dir, ready_file);
+        return run_node(dir, ready_file, format != "json");
     } catch (const std::bad_alloc&) {
         return report(Error{Errc::out_of_memory, "out of memory", "close other programs or use a larger machine"});
     } catch (const std::exception& error) {

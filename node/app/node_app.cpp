@@ -150,7 +150,8 @@ void NodeApp::make_hosts() {
     trainer_ = std::make_unique<TrainerHost>(TrainerHost::Parts{io_.get_executor(), disk_.get_executor(),
                                                                 codec_.get_executor(), report,
                                                                 [this] { return running_ = trainer_options(); },
-                                                                [this](Error why) { end(std::move(why)); }});
+                                                                [this](Error why) { end(std::move(why)); },
+                                                                [this](const TrainerSetup& setup) { trainer_ready(setup); }});
     auto bytes = [this] {
         charge_downloads();
         const PeerTraffic all = engine_->links().total_traffic();
@@ -177,10 +178,12 @@ Result<void> NodeApp::adopt(std::shared_ptr<RunStore> store, Bytes data_manifest
     auto fetch = [this](ShardInfo shard) { return shard_fetch_->fetch(shard); };
     auto data = DataFiles::open(store_->manifest(), data_manifest, fetch);
     if (!data) return fail(data.error());
+    auto train = with_choice(data->train(), options_.settings.trainer_choice);
+    if (!train) return fail(train.error());
     data_.emplace(std::move(*data));
     share_shards();
     children_.spawn(fetch_folder_files(data_->data().files));
-    trainer_->set_run(store_, &*data_);
+    trainer_->set_run(store_, &*data_, *train);
     if (mirror_) mirror_->set_store(store_, data_->data(), options_.folder.shards());
     engine_->set_store(store_);
     shard_fetch_->limit(owner_->limits().down_bytes_per_s, closed_);
@@ -210,7 +213,15 @@ ChildOptions NodeApp::trainer_options() const {
     unsigned cores = std::max(1U, std::thread::hardware_concurrency());
     child.threads = owner_->limits().threads != 0 ? owner_->limits().threads : cores;
     child.memory_bytes = owner_->limits().memory_bytes;
+    child.path = options_.settings.trainer_choice.path;
     return child;
+}
+
+void NodeApp::trainer_ready(const TrainerSetup& setup) {
+    log_info("trainer.ready", {{"setup", to_text(setup)}});
+    if (!options_.says || setup == said_) return;
+    std::fprintf(stderr, "trains with: %s\n", to_text(setup).c_str());
+    said_ = setup;
 }
 
 void NodeApp::end(Error why) {

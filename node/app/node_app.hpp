@@ -35,6 +35,7 @@ struct NodeOptions {
     NodeSettings settings;
     KeyPair key;
     std::filesystem::path ready_file;  ///< empty: none
+    bool says = false;                 ///< a line for people on standard error when the trainer is ready
 };
 
 /// Everything runs on the io thread but for what is posted to `disk_` (one thread, in order) and `codec_`.
@@ -57,6 +58,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     Result<void> adopt(std::shared_ptr<RunStore> store, Bytes data_manifest);
     void share_shards();
     ChildOptions trainer_options() const;
+    void trainer_ready(const TrainerSetup& setup);
 
     Task<> end_in_order();
     Task<> keep_session();
@@ -150,6 +152,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     std::uint64_t seen_pieces_ = 0;  ///< bytes, when the two downloads were last told of each other
     std::uint64_t seen_shards_ = 0;
     ChildOptions running_;       ///< what the newest trainer was started with
+    TrainerSetup said_;      ///< to people
     bool renewing_ = false;      ///< it is ended for other options
     int waited_ = 0;             ///< seconds, for its round to end
     bool disk_full_ = false;

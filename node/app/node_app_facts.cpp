@@ -18,6 +18,7 @@ StatusFacts NodeApp::status_facts() const {
     facts.connected = session_->is_open();
     facts.trainer_pid = trainer_->pid();
     facts.trainer_restarts = trainer_->restarts();
+    if (const TrainerSetup* setup = trainer_->setup()) facts.setup_json = to_json(*setup);
     facts.data_port = data_port_;
     facts.metrics_port = metrics_ ? metrics_->port() : std::uint16_t{0};
     facts.sessions = sessions_;

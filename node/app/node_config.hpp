@@ -6,6 +6,7 @@
 
 #include "node/config/node_toml.hpp"
 #include "node/config/week_hours.hpp"
+#include "node/trainer/train_config.hpp"
 #include "protocol/base/units.hpp"
 #include "protocol/identity/token.hpp"
 #include "protocol/observe/http_server.hpp"
@@ -36,6 +37,7 @@ struct NodeSettings {
     std::vector<Address> advertise;      ///< empty: the address the coordinator sees
     Limits limits;
     std::string trainer_program = "skerry-trainer";
+    TrainerChoice trainer_choice;
     Millis save_every{30000};            ///< between two saves of local progress, at most
     Millis scrub_every{24 * 3600 * 1000};  ///< from one reading of the whole log to the next
     Millis trainer_silence{30000};       ///< no line for so long: the trainer hangs and is killed

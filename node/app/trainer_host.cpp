@@ -27,7 +27,7 @@ RoundAnswer::Why to_why(const std::string& why) {
 
 // A program that is not there, or cannot load its libraries, is not there the next time either.
 bool is_hopeless(Errc code) {
-    return code == Errc::no_libtorch || code == Errc::not_found || code == Errc::version_mismatch;
+    return code == Errc::no_libtorch || code == Errc::not_found || code == Errc::version_mismatch || code == Errc::config_invalid;
 }
 
 /// What is the process's alone: neither the shared weights nor the libraries.
@@ -51,9 +51,10 @@ Task<> TrainerHost::stop() {
     co_await children_.join();
 }
 
-void TrainerHost::set_run(std::shared_ptr<RunStore> store, DataFiles* data) {
+void TrainerHost::set_run(std::shared_ptr<RunStore> store, DataFiles* data, TrainConfig train) {
     store_ = std::move(store);
     data_ = data;
+    train_ = train;
 }
 
 void TrainerHost::finish(OpId op, Result<Answer> result) {
@@ -68,7 +69,7 @@ void TrainerHost::finish(OpId op, Result<Answer> result) {
 // What waits will not be done; each operation has its one answer.
 void TrainerHost::forget_process() {
     ++generation_;
-    ready_ = false;
+    ready_ = configured_ = false;
     training_ = {};
     trainer_.reset();
     wake_.cancel();
@@ -127,9 +128,13 @@ Task<Result<void>> TrainerHost::bring_up() {
     registered_.clear();
     auto spoke = co_await trainer->ready();
     if (!spoke) co_return fail(spoke.error());
-    auto elements = co_await trainer->configure(data_->model(), data_->train());
+    auto elements = co_await trainer->configure(data_->model(), train_);
+    if (!elements && elements.error().code == Errc::config_invalid)
+        co_return fail(Errc::config_invalid, "the trainer refuses: " + elements.error().detail, "[trainer] in node.toml; skerry doctor says what it takes");
     if (!elements) co_return fail(elements.error());
-    log_info("trainer.ready", {{"setup", trainer->status().setup}});
+    if (trainer != trainer_) co_return fail(Errc::trainer_failed, "the trainer is gone");
+    configured_ = true;
+    parts_.ready(trainer->status().setup);
     if (*elements != store_->manifest().elements)
         co_return fail(Errc::bad_shape, "trainer counts " + std::to_string(*elements) + " weights, the run " +
                                             std::to_string(store_->manifest().elements));

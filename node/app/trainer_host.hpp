@@ -29,6 +29,7 @@ class TrainerHost {
         std::function<void(Event)> report;
         std::function<ChildOptions()> options;  ///< of the next process
         std::function<void(Error)> hopeless;    ///< starting it again would end the same way
+        std::function<void(const TrainerSetup&)> ready;  ///< what the process works with, each time one is
     };
 
     explicit TrainerHost(Parts parts);
@@ -38,8 +39,8 @@ class TrainerHost {
     /// Kills the process and ends the coroutines; before destruction.
     Task<> stop();
 
-    /// The run is known: from now on actions may come.
-    void set_run(std::shared_ptr<RunStore> store, DataFiles* data);
+    /// The run is known: from now on actions may come. train: the run's settings as this machine's owner has them.
+    void set_run(std::shared_ptr<RunStore> store, DataFiles* data, TrainConfig train);
 
     void perform(const StartTrainer& action);
     void perform(const KillTrainer& action);
@@ -47,6 +48,8 @@ class TrainerHost {
 
     bool running() const { return trainer_ != nullptr; }
     int pid() const;
+    /// Of the process that runs, once it is configured; else null.
+    const TrainerSetup* setup() const { return trainer_ && configured_ ? &trainer_->status().setup : nullptr; }
     std::uint64_t restarts() const { return starts_ == 0 ? 0 : starts_ - 1; }
 
   private:
@@ -78,12 +81,14 @@ class TrainerHost {
     Parts parts_;
     std::shared_ptr<RunStore> store_;
     DataFiles* data_ = nullptr;
+    TrainConfig train_;
     std::shared_ptr<ChildProcess> trainer_;
     std::uint64_t memory_limit_ = 0;  ///< of that process; 0: none
     std::uint64_t generation_ = 0;
     std::uint64_t starts_ = 0;
     std::deque<TrainerAction> queue_;
     asio::steady_timer wake_;
+    bool configured_ = false; ///< it has said what it works with
     bool ready_ = false;      ///< brought up: the queue is being served
     OpId training_;           ///< of the round under way; zero: none
     std::vector<bool> registered_;

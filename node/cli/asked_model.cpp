@@ -173,6 +173,7 @@ ChildOptions trainer_options(const ModelChoice& choice) {
     out.threads = choice.threads;
     auto config = choice.dir.empty() ? Result<NodeToml>(fail(Errc::not_found, "")) : load_node_toml(fs::path(choice.dir) / "node.toml");
     if (config && program.empty()) program = config->trainer;
+    if (config) out.path = parse_path(config->path).value();
     if (config && out.threads == 0) out.threads = static_cast<std::uint32_t>(config->threads);
     program = find_program(program.empty() ? "skerry-trainer" : program);
     if (out.threads == 0) out.threads = std::max(1U, std::thread::hardware_concurrency());

@@ -48,20 +48,33 @@ bool is_unfinished(const std::string& name) {
     return of == "node.toml" || of == "token" || of == "owner.json" || of == "key";
 }
 
-Result<void> start_and_greet(const std::string& program) {
+/// Starts it as the agent would and lets it choose for a small model. Returns what it works with.
+Result<TrainerSetup> start_and_ask(const std::string& program, const NodeToml& config) {
     asio::io_context io;
     ChildOptions options;
     options.command = {program};
+    options.threads = config.threads > 0 ? static_cast<std::uint32_t>(config.threads) : std::max(1U, std::thread::hardware_concurrency());
+    options.path = parse_path(config.path).value();
+    ModelConfig model;
+    TrainConfig train;
+    train.schedule = Schedule::constant;
+    train.precision = parse_precision(config.precision).value();
     ChildProcess trainer(io.get_executor(), options);
     auto spawned = trainer.spawn();
-    if (!spawned) return spawned;
-    Result<void> out = fail(Errc::trainer_failed, "it said nothing");
-    auto greet = [&]() -> Task<> {
-        out = co_await within(kTrainerPatience, trainer.ready());
+    if (!spawned) return fail(spawned.error());
+    Result<TrainerSetup> out = fail(Errc::trainer_failed, "it said nothing");
+    auto ask = [&]() -> Task<> {
+        auto ready = co_await within(kTrainerPatience, trainer.ready());
+        if (!ready) out = fail(ready.error());
+        else {
+            auto configured = co_await within(kTrainerPatience, trainer.configure(model, train));
+            if (configured) out = trainer.status().setup;
+            else out = fail(configured.error());
+        }
         trainer.kill();
     };
     asio::co_spawn(io, trainer.run(), [](std::exception_ptr) {});
-    asio::co_spawn(io, greet(), [](std::exception_ptr) {});
+    asio::co_spawn(io, ask(), [](std::exception_ptr) {});
     io.run();
     return out;
 }
@@ -195,9 +208,10 @@ void Doctor::look_at_identity() {
 void Doctor::look_at_trainer() {
     const std::string name = config_ && !config_->trainer.empty() ? config_->trainer : "skerry-trainer";
     const std::string program = find_program(name);
-    auto greeted = start_and_greet(program);
-    if (greeted) return ok("trainer", program + " starts");
-    const Error& why = greeted.error();
+    auto setup = start_and_ask(program, config_ ? *config_ : NodeToml{});
+    if (setup) return ok("trainer", program + " starts: " + skerry::node::to_text(*setup));
+    const Error& why = setup.error();
+    if (why.code == Errc::config_invalid) return bad("trainer", why.code, program + " refuses: " + why.detail, "path = \"auto\" in [trainer] of " + dir() + "/node.toml");
     if (why.code == Errc::not_found)
         return bad("trainer", Errc::not_found, "the trainer's program " + name + " is not there", "install it beside skerry-node, or skerry join TOKEN --trainer PROGRAM --dir " + dir());
     if (why.code == Errc::no_libtorch) return bad("trainer", why.code, program + ": " + why.detail, "deploy/setup.sh && deploy/build.sh");

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "node/trainer/trainer_setup.hpp"
 #include "protocol/config/quantity.hpp"
 
 namespace skerry::node {
@@ -166,6 +167,11 @@ std::vector<std::string> node_lines(const Json& status) {
     else
         out.push_back("trainer " + text(status, "trainer") + ", inner step " + std::to_string(count(status, "inner_step")) + " · " +
                   to_count_text(number(status, "tokens_per_s")) + " tokens/s · loss " + loss_text(status, "loss") + heldout_text(status));
+    if (auto setup = status.find("trainer_setup"); setup != status.end() && setup->is_object()) {
+        TrainerSetup with;
+        take(with, setup->dump());
+        out.push_back("trains with " + to_text(with));
+    }
     if (!text(status, "waiting").empty())
         out.push_back("waits for " + text(status, "waiting") + " (" + to_duration_text(Millis(count(status, "waiting_ms"))) + ")");
     out.push_back("the run: " + waiting_text(status) + next_text(status));

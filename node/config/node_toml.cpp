@@ -54,6 +54,11 @@ std::string quantity(TomlSection& section, const char* key, Parse parse) {
     return text;
 }
 
+/// One of `words`; the first if it is not there.
+std::string word(TomlSection& section, const char* key, const std::vector<std::string_view>& words) {
+    return std::string(words[section.choice(key, words, 0)]);
+}
+
 constexpr std::size_t kMaxFile = 256 * 1024;
 
 }  // namespace
@@ -110,6 +115,10 @@ Result<NodeToml> parse_node_toml(const std::string& text, const std::string& nam
     auto trainer = toml->section("trainer");
     out.threads = static_cast<int>(trainer.integer("threads", 0, 0, 1024));
     out.trainer = trainer.text("program", "");
+    out.path = word(trainer, "path", {"auto", "fast", "autograd", "cuda"});
+    out.precision = word(trainer, "precision", {"auto", "fp32", "bf16"});
+    out.micro_batch = static_cast<int>(trainer.integer("micro_batch", 0, 0, 65536));
+    out.recompute = word(trainer, "recompute", {"auto", "none", "attention", "layers"});
     out.save_every = bounded(trainer, "save_every");
     out.silent_after = bounded(trainer, "silent_after");
     auto limits = toml->section("limits");
@@ -147,6 +156,10 @@ std::string to_text(const NodeToml& config) {
     out += "advertise = " + quoted_list(config.advertise) + "   # empty: where the coordinator sees this node\n";
     out += "\n[trainer]\n";
     if (!config.trainer.empty()) out += "program = " + quoted(config.trainer) + "\n";
+    if (config.path != "auto") out += "path = " + quoted(config.path) + "   # auto: a GPU if there is one, else the CPU\n";
+    if (config.precision != "auto") out += "precision = " + quoted(config.precision) + "   # auto: the run's, or the faster one\n";
+    if (config.micro_batch != 0) out += "micro_batch = " + std::to_string(config.micro_batch) + "   # sequences at a time at most; 0: as many as fit\n";
+    if (config.recompute != "auto") out += "recompute = " + quoted(config.recompute) + "   # what is computed again to save memory\n";
     if (!config.save_every.empty()) out += "save_every = " + quoted(config.save_every) + "   # local progress; a kill costs no more\n";
     if (!config.silent_after.empty()) out += "silent_after = " + quoted(config.silent_after) + "   # a trainer that says nothing is killed\n";
     out += "\n[limits]\nthreads = " + std::to_string(config.threads) + "   # of the trainer; 0: cores divided by trainers on this machine\n";

@@ -36,6 +36,10 @@ struct NodeToml {
     std::vector<std::string> advertise;   ///< HOST:PORT each; empty: the address the coordinator sees
     int threads = 0;                      ///< of the trainer; 0: cores divided by trainers on this machine
     std::string trainer;                  ///< program; empty: skerry-trainer
+    std::string path = "auto";            ///< what a step is computed with: auto, fast, autograd, cuda
+    std::string precision = "auto";       ///< auto (the run's, or the trainer's own choice), fp32, bf16
+    int micro_batch = 0;                  ///< sequences at a time at most; 0: as many as fit
+    std::string recompute = "auto";       ///< auto, none, attention, layers
     std::string save_every;               ///< duration, of local progress; empty: 30s
     std::string silent_after;             ///< duration, of the trainer; empty: 30s
     std::string up;                       ///< rate, of all bulk data together; empty: no limit

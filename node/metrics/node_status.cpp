@@ -140,6 +140,7 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
     out["trainer_failures"] = view.local.failures;
     out["trainer_retry_ms"] = view.local.retry_in.count();
     out["trainer_error"] = view.local.error;
+    out["trainer_setup"] = json::parse(facts.setup_json);
     out["delta"] = node::to_json(view.local.delta);
     out["progress"] = node::to_json(view.local.saved);
     out["progress"]["age_ms"] = view.local.saved_age.count();

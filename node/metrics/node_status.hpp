@@ -48,6 +48,7 @@ struct StatusFacts {
     bool connected = false;
     int trainer_pid = 0;
     std::uint64_t trainer_restarts = 0;
+    std::string setup_json = "null";  ///< what the trainer works with
     std::uint64_t target_tokens = 0;
     std::uint16_t data_port = 0;
     std::uint16_t metrics_port = 0;

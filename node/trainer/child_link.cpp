@@ -108,6 +108,7 @@ Result<void> ChildProcess::Link::spawn() {
     for (const auto& more : {std::string("--fd"), std::to_string(kChildDescriptor), std::string("--threads"),
                              std::to_string(options_.threads)})
         arguments.push_back(more);
+    if (options_.path != TrainerPath::automatic) arguments.insert(arguments.end(), {"--path", to_name(options_.path)});
     if (options_.memory_bytes > 0) arguments.insert(arguments.end(), {"--memory", std::to_string(options_.memory_bytes)});
     auto pid = start(std::move(arguments), theirs.get());
     if (!pid) return fail(pid.error());
@@ -361,6 +362,7 @@ bool ChildProcess::Link::take_event(const std::string& kind, const Json& object)
         return tokens.has_value();
     }
     if (kind == "notice") {
+        take(status_.setup, object.dump(-1, ' ', false, Json::error_handler_t::replace));
         events_.push_back(TrainerNotice{errc_of(text_or(object, "code")), text_or(object, "detail").substr(0, 2048)});
         event_wake_.cancel();
         return true;

@@ -40,7 +40,6 @@ class ChildProcess::Link {
 
     const ChildOptions& options() const { return options_; }
     TrainerStatus& status() { return status_; }
-    void set_setup(std::string setup) { status_.setup = std::move(setup); }
     /// The weights window: its descriptor and its elements, mapped here.
     int window_descriptor() const { return window_.get(); }
     const float* window() const { return window_data_; }

@@ -24,19 +24,6 @@ Result<void> nothing(Result<Json> answer) {
 
 const char* name_of(WeightSource source) { return source == WeightSource::theta ? "theta" : "local"; }
 
-/// "fp32, float products at 150 GFLOP/s, 2 threads, micro-batch 4", of what the answer has.
-std::string setup_of(const Json& configured) {
-    std::string out = text_or(configured, "precision").substr(0, 16);
-    const std::string products = text_or(configured, "products").substr(0, 64);
-    if (!products.empty()) out += ", " + products + " products at " + std::to_string(count_or(configured, "gflops", 0)) + " GFLOP/s";
-    if (const auto threads = count_or(configured, "threads", 0)) out += ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
-    if (const auto size = count_or(configured, "micro_batch", 0)) out += ", micro-batch " + std::to_string(size);
-    const std::string again = text_or(configured, "recompute").substr(0, 16);
-    if (!again.empty() && again != "none") out += ", " + again + " computed again";
-    if (const auto bytes = count_or(configured, "memory_bytes", 0)) out += ", about " + std::to_string(bytes >> 20) + " MiB";
-    return out;
-}
-
 /// A descriptor of the same file that cannot be written through, so that a foreign trainer cannot either.
 OwnedDescriptor read_only(int descriptor) {
     const std::string path = "/proc/self/fd/" + std::to_string(descriptor);
@@ -83,7 +70,7 @@ Task<Result<std::uint64_t>> ChildProcess::configure(ModelConfig model, TrainConf
     auto configured = co_await link_->request("config", std::move(object));
     if (!configured) co_return fail(configured.error());
 
-    link_->set_setup(setup_of(*configured));
+    take(link_->status().setup, configured->dump(-1, ' ', false, Json::error_handler_t::replace));
 
     OwnedDescriptor window(::fcntl(link_->window_descriptor(), F_DUPFD_CLOEXEC, 0));
     if (!window) co_return fail(Errc::io_error, std::strerror(errno));

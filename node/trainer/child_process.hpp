@@ -17,6 +17,7 @@ struct ChildOptions {
     std::uint32_t threads = 1;
     std::uint64_t window_elements = std::uint64_t{1} << 20;  ///< of the weights window, float32
     std::uint64_t memory_bytes = 0;  ///< as `--memory`; 0: no limit, not said
+    TrainerPath path = TrainerPath::automatic;  ///< as `--path`; automatic: not said
 };
 
 /// One process, from `spawn` to `TrainerExit`. A restart is a new object.

@@ -143,6 +143,18 @@ Result<TrainConfig> parse_train_config(std::string_view text) {
     return out;
 }
 
+Result<TrainConfig> with_choice(TrainConfig run, const TrainerChoice& own) {
+    if (own.precision != Precision::automatic) {
+        if (run.precision != Precision::automatic && run.precision != own.precision)
+            return fail(Errc::config_invalid, "[trainer] precision is " + std::string(to_name(own.precision)) + " in node.toml, but the run computes in " +
+                                                  to_name(run.precision), "take the line out of node.toml, or join a run whose precision is \"auto\"");
+        run.precision = own.precision;
+    }
+    if (own.micro_batch != 0) run.micro_batch = run.micro_batch == 0 ? own.micro_batch : std::min(run.micro_batch, own.micro_batch);
+    if (own.recompute != Recompute::automatic) run.recompute = own.recompute;
+    return run;
+}
+
 const char* to_name(Recompute value) { return kRecompute[static_cast<int>(value)]; }
 const char* to_name(Precision value) { return kPrecisions[static_cast<int>(value)]; }
 const char* to_name(TrainerPath value) { return kPaths[static_cast<int>(value)]; }

@@ -54,6 +54,20 @@ struct TrainConfig {
     friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
 };
 
+/// What the owner of a machine decides for its trainer, instead of the trainer's self-test.
+struct TrainerChoice {
+    TrainerPath path = TrainerPath::automatic;
+    Precision precision = Precision::automatic;
+    std::uint32_t micro_batch = 0;                ///< sequences at a time at most; 0: as many as fit
+    Recompute recompute = Recompute::automatic;
+
+    friend bool operator==(const TrainerChoice&, const TrainerChoice&) = default;
+};
+
+/// The run's settings as this machine's trainer gets them. How a step is cut is each machine's own affair: of two micro-batches the smaller
+/// counts, and the owner's `recompute`. The precision is the run's where it names one. Errors: config_invalid if the owner names another.
+Result<TrainConfig> with_choice(TrainConfig run, const TrainerChoice& own);
+
 const char* to_name(Recompute value);
 const char* to_name(Precision value);
 const char* to_name(TrainerPath value);

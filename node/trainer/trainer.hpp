@@ -12,6 +12,7 @@
 #include "node/model_folder/model_config.hpp"
 #include "node/trainer/round.hpp"
 #include "node/trainer/train_config.hpp"
+#include "node/trainer/trainer_setup.hpp"
 #include "protocol/base/result.hpp"
 #include "protocol/base/task.hpp"
 #include "protocol/base/units.hpp"
@@ -57,7 +58,7 @@ struct TrainerStatus {
     double last_loss = 0;
     double lr = 0;
     double tokens_per_s = 0;
-    std::string setup;  ///< what it works with, from its answer to `configure`: precision, products, threads, micro-batch
+    TrainerSetup setup;  ///< from its answer to `configure`, and notices since
 };
 
 /// A trainer as the agent sees it. All calls on the agent's io thread; requests are answered in order.

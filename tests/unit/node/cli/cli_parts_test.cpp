@@ -53,6 +53,41 @@ TEST_F(NodeFolderTest, HoldsConfigTokenAndIdentityForTheOwnerAlone) {
     }
 }
 
+TEST(NodeTomlTest, WhatTheTrainerWorksWithCanBeSetAndComesBack) {
+    const std::string head = "schema = \"skerry.node/1\"\nname = \"kestrel\"\n[trainer]\n";
+    auto plain = parse_node_toml(head, "node.toml");
+    ASSERT_TRUE(plain);
+    EXPECT_EQ(plain->path + plain->precision + plain->recompute, "autoautoauto");
+    EXPECT_EQ(skerry::node::to_text(*plain).find("recompute"), std::string::npos) << "only what says something is written";
+    auto set = parse_node_toml(head + "path = \"cuda\"\nprecision = \"bf16\"\nmicro_batch = 3\nrecompute = \"layers\"\n", "node.toml");
+    ASSERT_TRUE(set);
+    auto again = parse_node_toml(skerry::node::to_text(*set), "node.toml");
+    ASSERT_TRUE(again) << again.error().detail;
+    for (const NodeToml* one : {&*set, &*again}) {
+        EXPECT_EQ(one->path, "cuda");
+        EXPECT_EQ(one->precision, "bf16");
+        EXPECT_EQ(one->micro_batch, 3);
+        EXPECT_EQ(one->recompute, "layers");
+    }
+    for (const char* wrong : {"path = \"gpu\"\n", "precision = \"fp16\"\n", "micro_batch = -1\n", "recompute = true\n"}) {
+        auto refused = parse_node_toml(head + wrong, "node.toml");
+        ASSERT_FALSE(refused) << wrong;
+        EXPECT_EQ(refused.error().code, Errc::config_invalid);
+        EXPECT_NE(refused.error().detail.find("node.toml:4"), std::string::npos) << refused.error().detail;
+    }
+}
+
+TEST(StatusViewTest, TheNodesPageSaysWhatItTrainsWith) {
+    const Json setup{{"path", "fast"}, {"device", "cpu"}, {"precision", "bf16"}, {"products", "bf16"}, {"gflops", 900}, {"kernels", "isa_v4"},
+                     {"threads", 1}, {"micro_batch", 2}, {"recompute", "layers"}, {"memory_bytes", 300 << 20}};
+    std::string all;
+    for (const std::string& line : to_lines(Json{{"schema", "skerry.node-status/1"}, {"trainer_setup", setup}})) all += line + "\n";
+    EXPECT_NE(all.find("trains with fast path on cpu, bf16, bf16 products at 900 GFLOP/s, isa_v4 kernels, 1 thread, micro-batch 2, layers computed again, "
+                       "about 300 MiB\n"),
+              std::string::npos)
+        << all;
+}
+
 TEST_F(NodeFolderTest, JoiningAgainKeepsTheIdentityAndWhatIsNotSaidAnew) {
     JoinCommand first;
     first.name = "kestrel";

@@ -37,6 +37,44 @@ TEST(ScheduleTest, CosineFallsFromWarmUpToTotal) {
     EXPECT_DOUBLE_EQ(learning_rate(c, 1000), 0.1);
 }
 
+TEST(TrainerChoiceTest, HowAStepIsCutIsTheOwnersButThePrecisionIsTheRunsWhereItNamesOne) {
+    TrainConfig run;
+    run.micro_batch = 4;
+    EXPECT_EQ(with_choice(run, {}).value(), run);
+
+    TrainerChoice own{TrainerPath::autograd, Precision::bf16, 2, Recompute::layers};
+    auto both = with_choice(run, own);
+    ASSERT_TRUE(both);
+    EXPECT_EQ(both->precision, Precision::bf16);
+    EXPECT_EQ(both->micro_batch, 2U);
+    EXPECT_EQ(both->recompute, Recompute::layers);
+    own.micro_batch = 8;
+    EXPECT_EQ(with_choice(run, own)->micro_batch, 4U);
+    run.micro_batch = 0;
+    EXPECT_EQ(with_choice(run, own)->micro_batch, 8U);
+
+    run.precision = Precision::bf16;
+    EXPECT_TRUE(with_choice(run, own));
+    run.precision = Precision::fp32;
+    auto other = with_choice(run, own);
+    ASSERT_FALSE(other);
+    EXPECT_EQ(other.error().code, Errc::config_invalid);
+    EXPECT_NE(other.error().detail.find("computes in fp32"), std::string::npos);
+    own.precision = Precision::automatic;
+    EXPECT_EQ(with_choice(run, own)->precision, Precision::fp32);
+}
+
+TEST(TrainerChoiceTest, NamesAreReadBack) {
+    for (const auto path : {TrainerPath::automatic, TrainerPath::fast, TrainerPath::autograd, TrainerPath::cuda})
+        EXPECT_EQ(parse_path(to_name(path)).value(), path);
+    for (const auto precision : {Precision::fp32, Precision::bf16, Precision::automatic}) EXPECT_EQ(parse_precision(to_name(precision)).value(), precision);
+    for (const auto again : {Recompute::automatic, Recompute::none, Recompute::attention, Recompute::layers})
+        EXPECT_EQ(parse_recompute(to_name(again)).value(), again);
+    auto none = parse_path("gpu");
+    ASSERT_FALSE(none);
+    EXPECT_EQ(none.error().detail, "expected auto, fast, autograd or cuda");
+}
+
 TEST(TrainConfigTest, JsonComesBackEqual) {
     auto c = wsd();
     c.precision = Precision::bf16;
