@@ -2,6 +2,7 @@
 """Shows that the simulator finds bugs: makes one small change to the product at a time and expects a broken invariant.
 
     tests/sim/mutants.py [--build DIR] [--seeds N] [--jobs N] [--only 3,12]
+    tests/sim/mutants.py --check     only whether each text to change is there, once; compiles nothing
 
 DIR is a build tree in which skerry_sim is built (default build/release). Of each mutant only the changed files are
 compiled; the source tree is not touched. Numbers are those of the step protocol's table of mutants; where two rules
@@ -16,6 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -186,8 +188,7 @@ MUTANTS = {
     "7": ("after a restart progress is used although a decision credits it (and 19)", "L1 L2 I6", [
         (NODE + "local_work.cpp",
          "    if (chain_.last_credited() && *chain_.last_credited() >= image.note.base) return false;\n"
-         "    if (auto last = chain_.last_rollback(); last && last->second >= image.note.base) return false;\n"
-         "    return image.delta.sequences > 0 && leases_.covers(prefix(context_, image));",
+         "    return !undone(image) && image.delta.sequences > 0 && leases_.covers(prefix(context_, image));",
          "    return image.delta.sequences > 0;")] + KEEPS_DELTA),
     "8": ("an owner takes any contribution of the participant, not the bound id", "I7", [
         (NODE + "exchange.cpp",
@@ -362,6 +363,8 @@ bool Exchange::contribution_here(const Digest& id, PieceIndex piece) const {
         "    if ((node.following() || node.row.state == NodeState::joining) && caught_up(node)) {")]),
     "46": ("what a follower says of states counts", "I17", [(
         COORDINATOR + "membership.cpp", "    if (node.following()) check_follower(node, report);\n    else note_digests(node, report);", "    note_digests(node, report);")]),
+    "47": ("a save restored for its optimizer's state alone is trained on", "L1 L2 I6", [
+        (NODE + "local_work.cpp", "            reload_wanted_ = std::exchange(restoring_moments_, false);", "            restoring_moments_ = false;")] + KEEPS_DELTA),
 }
 
 
@@ -459,7 +462,14 @@ def main():
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="")
+    parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
+    if args.check:
+        for _, _, edits in MUTANTS.values():
+            with tempfile.TemporaryDirectory() as folder:
+                mutate(edits, pathlib.Path(folder))
+        print(f"{len(MUTANTS)} mutants fit the tree")
+        return 0
     build = pathlib.Path(args.build)
     build = build if build.is_absolute() else ROOT / build
     wanted = args.only.split(",") if args.only else sorted(MUTANTS, key=float)
