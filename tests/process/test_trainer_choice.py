@@ -64,6 +64,21 @@ class Choice(ProcessTest):
         self.check_history(least_head=5)
         report(f"nodes on the {one['path']} and the {two['path']} path train one run")
 
+    def test_an_owner_s_memory_limit_makes_the_micro_batch_smaller(self):
+        node = self.set_up()[1]
+        setup = self.wait(lambda: (node.status() or {}).get("trainer_setup"), 60, "the trainer")
+        self.assertEqual(setup["micro_batch"], 4)
+        limit = setup["memory_bytes"] - 1
+        node.ask("limits", "set", "--memory", f"{limit}B")
+        node_id = node.status()["node_id"]
+        smaller = self.wait(lambda: (s := (node.status() or {}).get("trainer_setup")) and s["micro_batch"] < 4 and s, 60, "a trainer that fits")
+        self.assertLessEqual(smaller["memory_bytes"], limit)
+        head = self.cluster.coordinator.head()
+        self.cluster.coordinator.wait_head(head + 2)
+        answers = self.check_history(least_head=head + 2)
+        counted = [step for step in self.credited_steps(answers, node_id) if step >= head]
+        self.assertTrue(counted, "it counts with it, too")
+
 
 if __name__ == "__main__":
     unittest.main()
