@@ -13,6 +13,7 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -76,14 +77,19 @@ AutogradCache AutogradModel::make_cache(long capacity, const at::Tensor& like) c
 }
 
 AutogradModel::Rope AutogradModel::rope(long from, long positions, const at::Tensor& like) const {
-    const long half = static_cast<long>(config_.head_dim) / 2;
-    const at::Tensor table = at::empty({from + positions, 2 * half}, at::TensorOptions().dtype(at::kFloat));
-    fill_rope(config_, from + positions, table.mutable_data_ptr<float>());
-    const auto twice = [&](long first) {
-        const at::Tensor part = table.narrow(0, from, positions).narrow(1, first, half);
-        return at::cat({part, part}, 1).to(like.device());
-    };
-    return {twice(0), twice(half)};
+    if (!rope_.cosines.defined() || rope_.cosines.size(0) < from + positions) {
+        const long half = static_cast<long>(config_.head_dim) / 2;
+        // A decoder asks for one more with every token.
+        const long all = std::max(from + positions, std::min(2 * (from + positions), static_cast<long>(config_.max_position_embeddings)));
+        const at::Tensor table = at::empty({all, 2 * half}, at::TensorOptions().dtype(at::kFloat));
+        fill_rope(config_, all, table.mutable_data_ptr<float>());
+        const auto twice = [&](long first) {
+            const at::Tensor part = table.narrow(1, first, half);
+            return at::cat({part, part}, 1).to(like.device());
+        };
+        rope_ = {twice(0), twice(half)};
+    }
+    return {rope_.cosines.narrow(0, from, positions), rope_.sines.narrow(0, from, positions)};
 }
 
 at::Tensor AutogradModel::cast(const at::Tensor& t) const { return bf16_ ? t.to(at::kBFloat16) : t; }

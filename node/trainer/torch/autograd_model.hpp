@@ -52,6 +52,7 @@ class AutogradModel {
     struct Rope {
         at::Tensor cosines, sines;  ///< [positions, head_dim]
     };
+    /// Of positions [from, from + positions), on the device of `like`.
     Rope rope(long from, long positions, const at::Tensor& like) const;
     at::Tensor cast(const at::Tensor& t) const;
     at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) const;
@@ -64,6 +65,7 @@ class AutogradModel {
 
     ModelConfig config_;
     bool bf16_;
+    mutable Rope rope_;  ///< of all positions that were asked for; made again where more are
 };
 
 }  // namespace skerry::node

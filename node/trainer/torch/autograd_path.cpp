@@ -242,10 +242,12 @@ std::unique_ptr<Path> make_autograd_path(const ModelConfig& model, const TrainCo
 
 std::uint64_t cuda_memory_available() {
 #ifdef SKERRY_TORCH_TELLS_MEMORY
-    return at::accelerator::getMemoryInfo(0).first;
-#else
-    return 0;
+    try {
+        return at::accelerator::getMemoryInfo(0).first;
+    } catch (const std::exception&) {  // an allocator that does not tell
+    }
 #endif
+    return 0;
 }
 
 }  // namespace skerry::node

@@ -1,51 +1,18 @@
 #include "node/trainer/torch/inner_loop.hpp"
 
 #include <malloc.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <new>
 #include <string_view>
 #include <utility>
 
-#include "node/trainer/torch/progress_file.hpp"
 #include "node/trainer/torch/sampler.hpp"
 #include "protocol/base/assert.hpp"
 
 namespace skerry::node {
-
-Result<Region> Region::map(int descriptor, std::uint64_t elements, bool writable) {
-    struct stat info {};
-    if (::fstat(descriptor, &info) != 0) return fail(Errc::io_error, std::strerror(errno));
-    const auto bytes = elements * sizeof(float);
-    if (elements == 0 || static_cast<std::uint64_t>(info.st_size) < bytes)
-        return fail(Errc::bad_shape, "region of " + std::to_string(info.st_size) + " bytes, " +
-                                         std::to_string(bytes) + " needed");
-    const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    void* p = ::mmap(nullptr, bytes, protection, MAP_SHARED, descriptor, 0);
-    if (p == MAP_FAILED) return fail(Errc::io_error, std::string("mmap: ") + std::strerror(errno));
-    Region out;
-    out.data_ = static_cast<float*>(p);
-    out.elements_ = elements;
-    return out;
-}
-
-Region::Region(Region&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), elements_(std::exchange(other.elements_, 0)) {}
-
-Region& Region::operator=(Region&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(elements_, other.elements_);
-    return *this;
-}
-
-Region::~Region() {
-    if (data_) ::munmap(data_, elements_ * sizeof(float));
-}
 
 namespace {
 
@@ -332,72 +299,6 @@ Result<void> InnerLoop::copy_weights(std::uint64_t lo, std::uint64_t hi) {
         std::memcpy(window_.data() + (at - lo), some.data(), some.size_bytes());
     }
     return {};
-}
-
-/// Elements [lo, lo + out.size()) of delta, m, v, one behind the other.
-void InnerLoop::read_delta(std::uint64_t lo, std::span<float> out) const {
-    const std::uint64_t p = table_.elements;
-    while (!out.empty()) {
-        const std::uint64_t in = lo % p;
-        const std::span<float> some = out.first(std::min<std::uint64_t>(out.size(), p - in));
-        const Vector what = lo < p ? Vector::weights : lo < 2 * p ? Vector::m : Vector::v;
-        path_->read(what, in, some);
-        if (what == Vector::weights && !held_)
-            for (std::size_t i = 0; i < some.size(); ++i) some[i] -= theta_.data()[in + i];
-        lo += some.size();
-        out = out.subspan(some.size());
-    }
-}
-
-Result<void> InnerLoop::save(const std::string& path, const std::string& note, const Tick& tick) {
-    if (!loaded_) return fail(Errc::bad_state, "nothing to save");
-    const std::uint64_t p = table_.elements;
-    const ReadElements read = [&](std::uint64_t lo, std::span<float> out) { read_delta(lo, out); };
-    return write_progress(path, {p, path_->optimizer_steps(), delta(), targets_seen_, loss_sum_, note}, read, tick);
-}
-
-Result<ProgressCopy> InnerLoop::copy_progress(const std::string& note) const {
-    if (!loaded_) return fail(Errc::bad_state, "nothing to save");
-    const std::uint64_t p = table_.elements;
-    ProgressCopy out{{p, path_->optimizer_steps(), delta(), targets_seen_, loss_sum_, note}, nullptr};
-    if (3 * p * sizeof(float) > memory_available() / 4) return out;
-    out.elements.reset(new (std::nothrow) float[3 * p]);
-    if (!out.elements) return out;
-    read_delta(0, {out.elements.get(), 3 * p});
-    return out;
-}
-
-Result<Restored> InnerLoop::restore(const std::string& path) {
-    auto ready = need_theta();
-    if (!ready) return fail(ready.error());
-    const std::uint64_t p = table_.elements;
-    const TakeElements take = [&](std::uint64_t lo, std::span<const float> in) {
-        while (!in.empty()) {
-            const std::uint64_t at = lo % p;
-            const auto some = in.first(std::min<std::uint64_t>(in.size(), p - at));
-            if (lo < p) {
-                chunk_.assign(some.begin(), some.end());
-                for (std::size_t i = 0; i < some.size(); ++i) chunk_[i] = theta_.data()[at + i] + some[i];
-                path_->write(Vector::weights, at, chunk_);
-            } else {
-                path_->write(lo < 2 * p ? Vector::m : Vector::v, at, some);
-            }
-            lo += some.size();
-            in = in.subspan(some.size());
-        }
-    };
-    auto header = read_progress(path, p, take);
-    if (!header) return fail(header.error());
-    path_->weights_written();
-    path_->set_optimizer_steps(header->optimizer_step);
-    steps_ = header->delta.steps;
-    sequences_ = header->delta.sequences;
-    tokens_ = header->delta.tokens;
-    targets_seen_ = header->targets;
-    loss_sum_ = header->loss_sum;
-    loaded_ = true;
-    held_ = false;
-    return Restored{header->note, delta()};
 }
 
 Result<std::unique_ptr<Reader>> InnerLoop::reader(WeightSource source) {

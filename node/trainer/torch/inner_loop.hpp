@@ -15,26 +15,10 @@
 #include "node/trainer/round.hpp"
 #include "node/trainer/torch/path.hpp"
 #include "node/trainer/torch/progress_file.hpp"
+#include "node/trainer/torch/region.hpp"
 #include "node/trainer/train_config.hpp"
 
 namespace skerry::node {
-
-/// A mapped descriptor of float32 that another process owns.
-class Region {
-  public:
-    /// Errors: bad_shape (file smaller than `elements`), io_error. The descriptor may be closed afterwards.
-    static Result<Region> map(int descriptor, std::uint64_t elements, bool writable);
-    Region() = default;
-    Region(Region&& other) noexcept;
-    Region& operator=(Region&& other) noexcept;
-    ~Region();
-    float* data() const { return data_; }
-    std::uint64_t elements() const { return elements_; }
-
-  private:
-    float* data_ = nullptr;
-    std::uint64_t elements_ = 0;
-};
 
 struct StepReport {
     double loss = 0;  ///< mean of this step, nats per target; of the delta if the step has no target
