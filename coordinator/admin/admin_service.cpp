@@ -135,7 +135,7 @@ Task<Result<Json>> AdminService::nodes(const Json& args) {
     if (!name) co_return fail(name.error());
     auto one = co_await status_of(*name);
     if (!one) co_return fail(one.error());
-    Json out{{"schema", "skerry.nodes/1"}, {"run", *name}, {"nodes", Json::array()}};
+    Json out{{"schema", "skerry.nodes/1"}, {"run", *name}, {"elements", one->elements}, {"nodes", Json::array()}};
     for (const NodeStatus& node : one->nodes) out["nodes"].push_back(to_json(node, *one));
     co_return out;
 }

@@ -78,6 +78,38 @@ static Json to_json(const PhaseEstimate& estimate) {
             {"deadline_ms", estimate.deadline.count()}};
 }
 
+static Json to_json(const std::optional<Contribution>& c) {
+    if (!c) return nullptr;
+    return {{"tokens", c->tokens},
+            {"share", c->tokens_of_all == 0 ? 0.0 : static_cast<double>(c->tokens) / static_cast<double>(c->tokens_of_all)},
+            {"steps", c->steps},
+            {"steps_here", c->steps_here},
+            {"rank", c->rank},
+            {"ranked", c->ranked},
+            {"sent_bytes", c->sent_bytes},
+            {"received_bytes", c->received_bytes},
+            {"active_ms", c->active_ms},
+            {"since_unix_s", c->since_unix_s}};
+}
+
+static Json to_json(const std::optional<MachineState>& m) {
+    if (!m) return nullptr;
+    const MachineLimits& l = m->limits;
+    Json limits{{"up_bytes_per_s", l.up_bytes_per_s},
+                {"down_bytes_per_s", l.down_bytes_per_s},
+                {"daily_bytes", l.daily_bytes},
+                {"memory_bytes", l.memory_bytes},
+                {"disk_bytes", l.disk_bytes}};
+    return {{"cores", m->cores},
+            {"memory_bytes", m->memory_bytes},
+            {"memory_free_bytes", m->memory_free_bytes},
+            {"disk_free_bytes", m->disk_free_bytes},
+            {"tokens_per_s", m->tokens_per_s},
+            {"up_bytes_per_s", m->up_bytes_per_s},
+            {"down_bytes_per_s", m->down_bytes_per_s},
+            {"limits", std::move(limits)}};
+}
+
 Json to_json(const NodeStatus& node, const RunStatus& run) {
     return {{"name", node.name},
             {"node_id", node.node.hex()},
@@ -107,6 +139,8 @@ Json to_json(const NodeStatus& node, const RunStatus& run) {
             {"received_bytes", node.received_bytes},
             {"snapshots", steps(node.snapshots)},
             {"unreachable", names_of(node.unreachable, run)},
+            {"contribution", to_json(node.contribution)},
+            {"machine", to_json(node.machine)},
             {"estimates",
              {{"collect", to_json(node.collect)}, {"exchange", to_json(node.exchange)}, {"votes", to_json(node.votes)}}}};
 }
@@ -122,6 +156,7 @@ Json to_json(const RunStatus& run, const std::optional<std::pair<Step, double>>&
              {"h_head", run.h_head.hex()},
              {"tokens", run.tokens_committed},
              {"tokens_total", run.target_tokens},
+             {"elements", run.elements},
              {"term", run.term.value},
              {"epoch", run.epoch.value},
              {"floor", run.floor.value},

@@ -191,6 +191,16 @@ Task<Result<Bytes>> CoordinatorApp::block_hashes(Digest shard) {
     co_return co_await run_on(files, std::move(work));
 }
 
+Task<Result<LookAnswer>> CoordinatorApp::look(NodeId node, Look look) {
+    std::string name = look.run_name;
+    if (find_run(name) == nullptr)
+        co_return fail(Errc::no_such_run, "this coordinator has no run '" + name + "'", "ask its operator for a new token");
+    AdminVerb verb = admin::LookAt{node, std::move(look), wall_unix_s()};
+    auto answer = co_await command(std::move(name), std::move(verb));
+    if (answer.error) co_return fail(*answer.error);
+    co_return std::get<LookAnswer>(std::move(answer.value));
+}
+
 Result<void> CoordinatorApp::check_admin(ByteSpan token_id, ByteSpan token_secret) {
     return admin_tokens_.check(token_id, token_secret, wall_unix_s());
 }

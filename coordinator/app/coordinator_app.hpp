@@ -36,6 +36,7 @@ class CoordinatorApp final : private Backend, private Runs {
     RunHost* find_run(const RunId& id) override;
     Task<Result<Bytes>> read_shard(Digest shard, std::uint64_t offset, std::uint32_t bytes) override;
     Task<Result<Bytes>> block_hashes(Digest shard) override;
+    Task<Result<LookAnswer>> look(NodeId node, Look look) override;
     Result<void> check_admin(ByteSpan token_id, ByteSpan token_secret) override;
     Task<AdminReply> handle_admin(AdminRequest request) override;
     std::int64_t wall_unix_s() const override;

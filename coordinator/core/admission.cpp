@@ -187,6 +187,7 @@ void Admission::admit(const HelloReceived& event, TokenRow& token) {
     node.row.incarnation = std::min(event.hello.incarnation_on_disk, kMaxClaimed).next();
     node.row.boot = event.hello.boot;
     node.row.ticket = event.fresh_ticket;
+    node.row.given.since_unix_s = event.wall_unix_s;
     c_.set_state(node, state_of(event.hello), "");
     attach(node, event);
     welcome(node, event, false);
@@ -199,6 +200,11 @@ void Admission::fresh_process(Node& node, const HelloReceived& event) {
         std::max(node.row.incarnation, std::min(event.hello.incarnation_on_disk, kMaxClaimed)).next();
     node.row.boot = event.hello.boot;
     node.restarted = c_.now;
+    if (node.report) {
+        node.row.given.sent = node.report->sent_bytes;
+        node.row.given.received = node.report->received_bytes;
+    }
+    node.row.given.new_process();
     node.report.reset();
     node.checked_vote.reset();
     node.leaving = false;
@@ -301,6 +307,36 @@ void Admission::replaced(const HelloReceived& event) {
     c_.note(true, "replaced", {{"peer", event.node.short_hex()}, {"from", event.remote}});
     c_.out.push_back(Send{event.session, {c_.manifest.run, c_.term, {}, 1, Replaced{}}});
     c_.out.push_back(Close{event.session});
+}
+
+std::variant<LookAnswer, Error> Admission::look(const NodeId& id, const Look& look, std::int64_t wall_unix_s) {
+    Hello hello;
+    hello.versions = look.versions;
+    hello.run_name = look.run_name;
+    hello.token_id = look.token_id;
+    hello.token_secret = look.token_secret;
+    const auto said = [](const Refusal& r) { return Error{r.code, r.reason, r.fix}; };
+    if (auto refusal = check_versions(hello)) return said(*refusal);
+    const Node* node = c_.find(id);
+    const bool known = node && node->row.state != NodeState::revoked;
+    if (!known) {
+        auto token = check_token(hello, wall_unix_s);
+        if (auto* refusal = std::get_if<Refusal>(&token)) return said(*refusal);
+    }
+    LookAnswer out;
+    out.version = std::min(kVersions.max, look.versions.max);
+    out.manifest = c_.run.manifest;
+    out.data_manifest = c_.run.data_manifest;
+    out.run_state = c_.meta.run_state;
+    out.head = c_.head;
+    out.tokens_committed = c_.tokens_committed;
+    out.nodes = static_cast<std::uint32_t>(c_.current_count());
+    if (c_.committed_at.size() >= 2) {
+        const auto spent = c_.committed_at.back().first - c_.committed_at.front().first;
+        out.step_ms = static_cast<std::uint64_t>(std::chrono::duration_cast<Millis>(spent).count()) / (c_.committed_at.size() - 1);
+    }
+    out.counted = known && node->current();
+    return out;
 }
 
 std::optional<Error> Admission::create_token(const TokenRow& token) {

@@ -16,6 +16,8 @@ class Admission {
 
     void hello(const HelloReceived& event);
 
+    /// What a bearer of a token, or a node that is known, may see before it joins. Changes nothing.
+    std::variant<LookAnswer, Error> look(const NodeId& id, const Look& look, std::int64_t wall_unix_s);
     std::optional<Error> create_token(const TokenRow& token);
     std::optional<Error> revoke_token(const TokenId& id);
     std::vector<TokenRow> list_tokens() const;

@@ -250,6 +250,11 @@ void CoordinatorCore::Parts::admin(const AdminCommand& command) {
                    [&](const admin::Rollback& v) { answer.error = steps.roll_back(v); },
                    [&](const admin::Configure& v) { answer.error = steps.configure(v); },
                    [&](const admin::GetStatus&) { answer.value = desk.status(c.now); },
+                   [&](const admin::LookAt& v) {
+                       auto said = admission.look(v.node, v.look, v.wall_unix_s);
+                       if (auto* error = std::get_if<Error>(&said)) answer.error = std::move(*error);
+                       else answer.value = std::get<LookAnswer>(std::move(said));
+                   },
                },
                command.verb);
     c.out.push_back(std::move(answer));

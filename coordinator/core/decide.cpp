@@ -105,7 +105,26 @@ void StepMachine::decide(const Digest& root, const Votes& votes) {
     SKERRY_ASSERT(live * c_.manifest.sequence_tokens == c_.tokens_committed);  // I7
 }
 
+/// Who was here for the step, with what it has sent so far: kept with the decision, so it costs no transaction.
+void StepMachine::count_presence(const Plan& plan) {
+    const auto took = static_cast<std::uint64_t>(std::max(Millis(0), std::chrono::duration_cast<Millis>(c_.now - c_.round_started)).count());
+    for (auto& [id, node] : c_.nodes) {
+        const bool gave = std::any_of(plan.participants.begin(), plan.participants.end(), [&](const Participant& p) { return p.node == id; });
+        if (!gave && !c_.here(node)) continue;
+        Given& given = node.row.given;
+        given.steps += gave;
+        ++given.steps_here;
+        given.active_ms += took;
+        if (node.report) {
+            given.sent = node.report->sent_bytes;
+            given.received = node.report->received_bytes;
+        }
+        c_.save(node);
+    }
+}
+
 void StepMachine::credit(const Plan& plan) {
+    if (!plan.participants.empty()) count_presence(plan);
     for (const Participant& p : plan.participants) {
         for (const Segment& s : p.segments) c_.ledger.credit(p.node, s, c_.ops);
         Node& node = c_.nodes.at(p.node);

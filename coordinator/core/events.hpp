@@ -65,11 +65,17 @@ struct Rollback {
 /// A plan whose decision changes the hyper-parameters of the outer step.
 struct Configure { OuterHyper outer; };
 struct GetStatus {};
+/// By whoever holds a token; `node`: of the key that it proved in the handshake.
+struct LookAt {
+    NodeId node;
+    Look look;
+    std::int64_t wall_unix_s = 0;
+};
 }  // namespace admin
 
 using AdminVerb = std::variant<admin::CreateToken, admin::RevokeToken, admin::ListTokens, admin::RevokeNode,
                                admin::ClearNode, admin::StartRun, admin::PauseRun, admin::StopRun,
-                               admin::Rollback, admin::Configure, admin::GetStatus>;
+                               admin::Rollback, admin::Configure, admin::GetStatus, admin::LookAt>;
 struct AdminCommand {
     std::uint64_t id = 0;  ///< comes back in AdminAnswer
     AdminVerb verb;
@@ -113,6 +119,8 @@ struct NodeStatus {
     double loss = 0;
     std::uint64_t leased_sequences = 0;
     std::uint64_t credited_tokens = 0;
+    std::optional<Contribution> contribution;  ///< none of a follower that never trained
+    std::optional<MachineState> machine;
     std::uint64_t sent_bytes = 0;
     std::uint64_t received_bytes = 0;
     std::vector<Step> snapshots;
@@ -142,6 +150,7 @@ struct RunStatus {
     std::uint32_t members = 0;
     std::uint64_t tokens_committed = 0;
     std::uint64_t target_tokens = 0;
+    std::uint64_t elements = 0;          ///< parameters of the model
     double tokens_per_s = 0;  ///< of committed tokens, over the last rounds of this process; 0: not known
     std::optional<double> loss;          ///< weighted mean of the last committed contributions
     std::optional<double> heldout_loss;
@@ -195,7 +204,7 @@ struct LoadDecisions {
 struct AdminAnswer {
     std::uint64_t id = 0;
     std::optional<Error> error;
-    std::variant<std::monostate, RunStatus, std::vector<TokenRow>> value;
+    std::variant<std::monostate, RunStatus, std::vector<TokenRow>, LookAnswer> value;
 };
 /// One line for the log.
 struct Note {

@@ -81,6 +81,7 @@ Orders OrdersDesk::make(Node& node, Session& session) const {
     o.hold_reason = c_.hold_reason;
     o.next = next_text();
     if (!c_.recent.empty() && node.known_head.next() == c_.head) o.decisions.push_back(c_.recent.back().record);
+    o.contribution = contribution_of(node);
     return o;
 }
 
@@ -240,6 +241,27 @@ std::string OrdersDesk::next_of_plan(const std::string& step) const {
     return "step " + step + " goes on when a missing member returns or another plan is possible";
 }
 
+std::optional<Contribution> OrdersDesk::contribution_of(const Node& node) const {
+    const NodeRow& row = node.row;
+    if (node.following() && row.credited_tokens == 0) return std::nullopt;
+    Contribution out;
+    out.tokens = row.credited_tokens;
+    out.steps = row.given.steps;
+    out.steps_here = row.given.steps_here;
+    out.active_ms = row.given.active_ms;
+    out.since_unix_s = row.given.since_unix_s;
+    out.sent_bytes = row.given.sent_before + (node.report ? node.report->sent_bytes : row.given.sent);
+    out.received_bytes = row.given.received_before + (node.report ? node.report->received_bytes : row.given.received);
+    std::uint32_t above = 0;
+    for (const auto& [id, other] : c_.nodes) {
+        out.tokens_of_all += other.row.credited_tokens;
+        out.ranked += other.row.credited_tokens > 0;
+        above += other.row.credited_tokens > row.credited_tokens;
+    }
+    if (out.tokens > 0) out.rank = above + 1;
+    return out;
+}
+
 // ---------------------------------------------------------------------------------------------- status
 
 NodeStatus OrdersDesk::status_of(const Node& node) const {
@@ -261,6 +283,7 @@ NodeStatus OrdersDesk::status_of(const Node& node) const {
     s.heard_ms = ms_between(node.heard, c_.now);
     s.head = node.known_head;
     s.credited_tokens = node.row.credited_tokens;
+    s.contribution = contribution_of(node);
     for (LeaseId id : c_.ledger.held_by(node.row.node)) {
         const LeaseRow& lease = *c_.ledger.find(id);
         s.leased_sequences += lease.hi - lease.done;
@@ -280,6 +303,7 @@ NodeStatus OrdersDesk::status_of(const Node& node) const {
     s.received_bytes = r.received_bytes;
     s.snapshots = r.snapshots;
     s.unreachable = r.unreachable;
+    s.machine = r.machine;
     return s;
 }
 
@@ -306,6 +330,7 @@ RunStatus OrdersDesk::status(Mono now) const {
     s.parent_step = c_.manifest.parent_step;
     s.parent_h = c_.manifest.parent_h;
     s.target_tokens = c_.manifest.target_tokens;
+    s.elements = c_.manifest.elements;
     if (c_.committed_at.size() >= 2) {
         const auto& [t0, n0] = c_.committed_at.front();
         const auto& [t1, n1] = c_.committed_at.back();

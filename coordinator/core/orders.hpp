@@ -33,6 +33,8 @@ class OrdersDesk {
     bool owes_snapshot(const Node& node) const;
     /// Whether the run, or the end of the run, waits for it.
     bool blocks(const Node& node) const;
+    /// None of a follower that never trained.
+    std::optional<Contribution> contribution_of(const Node& node) const;
     NodeStatus status_of(const Node& node) const;
     std::uint64_t round_remaining_ms() const;
 

@@ -55,7 +55,11 @@ void RebuildRows::add_decision(const Decision& decision, const SignedDecision& r
     chain_.push_back(decision);
     for (const Credit& credit : decision.credits) {
         for (const Segment& s : credit.segments) highest_lease_ = std::max(highest_lease_, s.lease.value);
-        if (auto node = nodes_.find(credit.node); node != nodes_.end()) node->second.credited_tokens += credit.weight_tokens;
+        auto node = nodes_.find(credit.node);
+        if (node == nodes_.end()) continue;
+        node->second.credited_tokens += credit.weight_tokens;
+        ++node->second.given.steps;
+        ++node->second.given.steps_here;  // of others nobody can tell
     }
 }
 

@@ -38,6 +38,25 @@ struct TokenRow {
     friend bool operator==(const TokenRow&, const TokenRow&) = default;
 };
 
+/// What a node has given besides tokens. Its processes count bytes from zero each: `sent` and `received` are of the
+/// present one, what earlier ones reached is in `_before`.
+struct Given {
+    std::uint64_t steps = 0;       ///< decided steps that its data is in
+    std::uint64_t steps_here = 0;  ///< decided while it was here, those included
+    std::uint64_t active_ms = 0;   ///< that those took
+    std::int64_t since_unix_s = 0; ///< first admitted; 0: not known (after a rebuild)
+    std::uint64_t sent_before = 0;
+    std::uint64_t sent = 0;
+    std::uint64_t received_before = 0;
+    std::uint64_t received = 0;
+    /// Counters of a new process follow.
+    void new_process() {
+        sent_before += std::exchange(sent, 0);
+        received_before += std::exchange(received, 0);
+    }
+    friend bool operator==(const Given&, const Given&) = default;
+};
+
 struct NodeRow {
     NodeId node;
     PublicKey key;
@@ -54,6 +73,7 @@ struct NodeRow {
     std::string reason;          ///< of the state; for people
     std::uint32_t diverged = 0;  ///< times its state differed from the agreed one
     std::uint64_t credited_tokens = 0;
+    Given given;
     friend bool operator==(const NodeRow&, const NodeRow&) = default;
 };
 

@@ -84,6 +84,7 @@ class StepMachine {
     bool may_commit(const Votes& votes);
     void decide(const Digest& root, const Votes& votes);
     Decision make_decision(const Digest& root) const;
+    void count_presence(const Plan& plan);
     void credit(const Plan& plan);
     void after_decision();
     void finish_run(std::string reason);

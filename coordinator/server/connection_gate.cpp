@@ -51,9 +51,20 @@ void ConnectionGate::forget_quiet(Mono now) {
     }
 }
 
-Millis RateLimit::take(double cost, Mono now) {
+void RateLimit::fill(Mono now) {
     if (filled_ != Mono{}) tokens_ = std::min(burst_, tokens_ + per_s_ * seconds(filled_, now));
     filled_ = now;
+}
+
+bool RateLimit::try_take(double cost, Mono now) {
+    fill(now);
+    if (tokens_ < cost) return false;
+    tokens_ -= cost;
+    return true;
+}
+
+Millis RateLimit::take(double cost, Mono now) {
+    fill(now);
     tokens_ -= cost;
     if (tokens_ >= 0) return Millis(0);
     return Millis(static_cast<Millis::rep>(std::ceil(-tokens_ / per_s_ * 1000.0)));

@@ -48,8 +48,11 @@ class RateLimit {
     RateLimit(double per_s, double burst) : per_s_(per_s), burst_(burst), tokens_(burst) {}
     /// Takes `cost` and answers how long to wait before going on (zero within the burst).
     Millis take(double cost, Mono now);
+    /// For senders that are refused rather than delayed: takes `cost`, or nothing and false.
+    bool try_take(double cost, Mono now);
 
   private:
+    void fill(Mono now);
     double per_s_;
     double burst_;
     double tokens_;

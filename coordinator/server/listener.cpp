@@ -12,6 +12,9 @@ using Tcp = asio::ip::tcp;
 constexpr auto kSendPatience = std::chrono::seconds(20);
 constexpr auto kShardIdlePatience = std::chrono::seconds(120);
 constexpr auto kFinishPatience = std::chrono::seconds(2);
+constexpr auto kLookPatience = std::chrono::seconds(5);  // a full disk may hold the answer
+constexpr double kLooksPerS = 20;
+constexpr double kLookBurst = 100;
 constexpr std::size_t kTicketBytes = 32;
 constexpr std::uint32_t kAskAgainMs = 2000;
 
@@ -59,6 +62,7 @@ Listener::Listener(asio::any_io_executor io, ListenerConfig config, TlsContext t
       backend_(backend),
       acceptor_(io),
       gate_(config_.gate),
+      looks_(kLooksPerS, kLookBurst),
       connections_(io) {}
 
 Result<void> Listener::listen() {
@@ -124,6 +128,8 @@ Task<> Listener::serve(Tcp::socket socket, std::string address) {
         co_await serve_node(*stream, std::move(*first), std::move(address));
     } else if (std::holds_alternative<ShardGet>(first->body)) {
         co_await serve_shards(*stream, std::move(*first));
+    } else if (std::holds_alternative<Look>(first->body)) {
+        co_await serve_look(*stream, std::move(*first));
     } else if (std::holds_alternative<AdminRequest>(first->body)) {
         co_await serve_administrator(*stream, std::move(*first));
     } else {
@@ -200,6 +206,28 @@ Task<Result<ControlBody>> Listener::answer_shard(RunHost& run, NodeId node, Shar
     // Who does not ask is too old to give it to others.
     run.shard_desk().sent(get.shard, get.ask ? node : NodeId{}, block->size(), get.offset + block->size(), mono_now());
     co_return ControlBody(ShardBlock{get.shard, get.offset, std::move(*block)});
+}
+
+// One answer, then the end: manifests are sent to whoever shows a token, so not often.
+Task<> Listener::serve_look(ControlStream& stream, ControlMessage first) {
+    if (!looks_.try_take(1, mono_now())) {
+        Error busy{Errc::rate_limited, "too many look at runs of this coordinator at the moment", "try again in a few seconds"};
+        co_await refuse(stream, std::move(busy));
+        co_return;
+    }
+    const NodeId node = node_id_of(stream.frames().peer_key());
+    Look look = std::get<Look>(std::move(first.body));
+    auto answer = co_await within(kLookPatience, backend_.look(node, std::move(look)));
+    if (!answer) {
+        Error why = answer.error();
+        co_await refuse(stream, std::move(why));
+        co_return;
+    }
+    ControlMessage out;
+    out.seq = 1;
+    out.body = std::move(*answer);
+    auto sent = co_await within(kSendPatience, stream.send(std::move(out)));
+    if (sent) co_await stream.frames().finish(kFinishPatience);
 }
 
 Task<> Listener::serve_administrator(ControlStream& stream, ControlMessage first) {

@@ -23,6 +23,8 @@ class Backend {
     virtual Task<Result<Bytes>> read_shard(Digest shard, std::uint64_t offset, std::uint32_t bytes) = 0;
     /// ShardStore::block_hashes, on the thread for files.
     virtual Task<Result<Bytes>> block_hashes(Digest shard) = 0;
+    /// What a stranger with a token may know of the run that it names.
+    virtual Task<Result<LookAnswer>> look(NodeId node, Look look) = 0;
     virtual Result<void> check_admin(ByteSpan token_id, ByteSpan token_secret) = 0;
     virtual Task<AdminReply> handle_admin(AdminRequest request) = 0;
     virtual std::int64_t wall_unix_s() const = 0;
@@ -34,8 +36,8 @@ struct ListenerConfig {
     Millis handshake_timeout{10'000};  ///< TLS and the first message together
 };
 
-/// A connection's first message says what it is: Hello a node's session, ShardGet one for data shards, AdminRequest
-/// one of an administrator. Anything else ends it. Belongs to the io thread.
+/// A connection's first message says what it is: Hello a node's session, ShardGet one for data shards, Look one question
+/// before joining, AdminRequest one of an administrator. Anything else ends it. Belongs to the io thread.
 class Listener {
   public:
     Listener(asio::any_io_executor io, ListenerConfig config, TlsContext tls, Backend& backend);
@@ -55,6 +57,7 @@ class Listener {
     Task<> serve_node(ControlStream& stream, ControlMessage first, std::string address);
     Task<> serve_shards(ControlStream& stream, ControlMessage first);
     Task<Result<ControlBody>> answer_shard(RunHost& run, NodeId node, ShardGet get);
+    Task<> serve_look(ControlStream& stream, ControlMessage first);
     Task<> serve_administrator(ControlStream& stream, ControlMessage first);
 
     asio::any_io_executor io_;
@@ -63,6 +66,7 @@ class Listener {
     Backend& backend_;
     asio::ip::tcp::acceptor acceptor_;
     ConnectionGate gate_;
+    RateLimit looks_;
     TaskGroup connections_;
     std::uint16_t port_ = 0;
     SessionId next_session_{1};

@@ -42,7 +42,15 @@ CREATE TABLE node (
   since_epoch     INTEGER NOT NULL,
   reason          TEXT NOT NULL,
   diverged        INTEGER NOT NULL,
-  credited_tokens INTEGER NOT NULL
+  credited_tokens INTEGER NOT NULL,
+  given_steps     INTEGER NOT NULL,  -- decided with its data
+  given_steps_here INTEGER NOT NULL,  -- decided while it was here
+  given_active_ms INTEGER NOT NULL,
+  given_since     INTEGER NOT NULL,  -- Unix seconds of its first admission
+  given_sent_before     INTEGER NOT NULL,  -- bytes of earlier processes
+  given_sent            INTEGER NOT NULL,  -- of the present one
+  given_received_before INTEGER NOT NULL,
+  given_received        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE roster (

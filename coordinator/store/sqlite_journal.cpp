@@ -14,13 +14,22 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::int64_t kSchemaVersion = 2;
+constexpr std::int64_t kSchemaVersion = 3;
 /// From version i + 1 to i + 2. Like fill_new, inside a transaction.
 constexpr const char* kMigrations[kSchemaVersion - 1] = {
     "ALTER TABLE meta ADD COLUMN void_sequences INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE meta ADD COLUMN loss_to_record INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE plan ADD COLUMN must_end_decided INTEGER NOT NULL DEFAULT 0;"
     "PRAGMA user_version = 2",
+    "ALTER TABLE node ADD COLUMN given_steps INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE node ADD COLUMN given_steps_here INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE node ADD COLUMN given_active_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE node ADD COLUMN given_since INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE node ADD COLUMN given_sent_before INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE node ADD COLUMN given_sent INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE node ADD COLUMN given_received_before INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE node ADD COLUMN given_received INTEGER NOT NULL DEFAULT 0;"
+    "PRAGMA user_version = 3",
 };
 
 /// Rolls back unless it was committed.
@@ -52,7 +61,7 @@ Result<void> fill_new(SqliteDb& db, const RunRow& run) {
     Transaction tx(db);
     if (auto r = tx.begin(); !r) return r;
     if (auto r = db.script(kSchema); !r) return r;
-    if (auto r = db.script("PRAGMA user_version = 2; INSERT INTO meta VALUES (1, 0, 0, 1, 0, 0, 1, '', 0)"); !r) return r;
+    if (auto r = db.script("PRAGMA user_version = 3; INSERT INTO meta VALUES (1, 0, 0, 1, 0, 0, 1, '', 0)"); !r) return r;
     {
         auto q = db.query("INSERT INTO run VALUES (1, ?, ?)");
         q.bind(run.manifest).bind(run.data_manifest);

@@ -116,16 +116,23 @@ Result<void> put(SqliteDb& db, const op::PutToken& o) {
 
 Result<void> put(SqliteDb& db, const op::PutNode& o) {
     auto q = db.query(
-        "INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (node_id) DO UPDATE SET "
+        "INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (node_id) DO UPDATE SET "
         "key = excluded.key, name = excluded.name, site = excluded.site, state = excluded.state, "
         "incarnation = excluded.incarnation, boot_id = excluded.boot_id, ticket = excluded.ticket, "
         "curve_key = excluded.curve_key, addresses = excluded.addresses, reachable = excluded.reachable, "
         "since_epoch = excluded.since_epoch, reason = excluded.reason, diverged = excluded.diverged, "
-        "credited_tokens = excluded.credited_tokens WHERE incarnation <= excluded.incarnation");
+        "credited_tokens = excluded.credited_tokens, given_steps = excluded.given_steps, "
+        "given_steps_here = excluded.given_steps_here, given_active_ms = excluded.given_active_ms, "
+        "given_since = excluded.given_since, given_sent_before = excluded.given_sent_before, "
+        "given_sent = excluded.given_sent, given_received_before = excluded.given_received_before, "
+        "given_received = excluded.given_received WHERE incarnation <= excluded.incarnation");
     const NodeRow& n = o.node;
     q.bind(n.node).bind(n.key).bind(n.name).bind(n.site).bind(static_cast<int>(n.state)).bind(n.incarnation);
     q.bind(n.boot).bind(n.ticket).bind(n.curve).bind(to_blob(n.addresses)).bind(n.reachable).bind(n.since_epoch);
     q.bind(n.reason).bind(n.diverged).bind(n.credited_tokens);
+    const Given& g = n.given;
+    q.bind(g.steps).bind(g.steps_here).bind(g.active_ms).bind(g.since_unix_s);
+    q.bind(g.sent_before).bind(g.sent).bind(g.received_before).bind(g.received);
     return one(q, "an incarnation never falls");
 }
 
@@ -284,6 +291,8 @@ NodeRow node_of(Query& q) {
     n.reason = q.text(12);
     n.diverged = q.number<std::uint32_t>(13);
     n.credited_tokens = q.number<std::uint64_t>(14);
+    n.given = {q.number<std::uint64_t>(15), q.number<std::uint64_t>(16), q.number<std::uint64_t>(17), q.integer(18),
+               q.number<std::uint64_t>(19), q.number<std::uint64_t>(20), q.number<std::uint64_t>(21), q.number<std::uint64_t>(22)};
     return n;
 }
 

@@ -15,6 +15,7 @@
 #include "protocol/config/address.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/config/program.hpp"
+#include "protocol/observe/machine.hpp"
 #include "protocol/observe/process_metrics.hpp"
 #include "protocol/wire/canonical.hpp"
 #include "protocol/wire/chunk_codec.hpp"
@@ -26,6 +27,7 @@ namespace {
 constexpr std::chrono::seconds kDiskEvery{1};
 constexpr std::uint64_t kQuotaEvery = 60;  // looks at the disk
 constexpr std::chrono::seconds kWatchEvery{1};
+constexpr std::chrono::seconds kMachineEvery{5};
 constexpr std::size_t kMaxConfig = 256 * 1024;
 constexpr auto kFolderFileRetry = std::chrono::seconds(30);
 /// A follower asks each node for a piece or two at a time: nobody waits for it.
@@ -64,6 +66,7 @@ Error NodeApp::run() {
     children_.spawn(session_->run());
     children_.spawn(keep_time());
     children_.spawn(watch_disk());
+    children_.spawn(watch_machine());
     children_.spawn(engine_->run());
     children_.spawn(socket_->run());
     children_.spawn(metrics_->run());
@@ -288,9 +291,33 @@ Task<> NodeApp::watch_disk() {
     }
 }
 
+// For the operator's plans: what this machine has, by files that this thread must not wait for.
+Task<> NodeApp::watch_machine() {
+    asio::steady_timer timer(io_);
+    asio::any_io_executor there = watch_.get_executor();
+    for (;;) {
+        auto read = [folder = options_.folder.root] { return read_machine(folder); };
+        MachineState machine = co_await run_on(there, std::move(read));
+        machine.tokens_per_s = measured_tokens_per_s_;
+        machine.up_bytes_per_s = engine_->rates().up_bytes_per_s;
+        machine.down_bytes_per_s = engine_->rates().down_bytes_per_s;
+        machine.limits = owner_->limits();
+        feed(MachineIs{machine});
+        timer.expires_after(kMachineEvery);
+        auto [ec] = co_await timer.async_wait(no_throw);
+        if (ec) co_return;
+    }
+}
+
 // What `status` shows beside the core's view.
 void NodeApp::note(const Event& event) {
-    if (auto* alive = std::get_if<TrainerAlive>(&event)) book_.note_trainer(*alive);
+    if (auto* alive = std::get_if<TrainerAlive>(&event)) {
+        book_.note_trainer(*alive);
+        if (alive->tokens_per_s > 0) {
+            double& mean = measured_tokens_per_s_;
+            mean = mean == 0 ? alive->tokens_per_s : mean + 0.2 * (alive->tokens_per_s - mean);
+        }
+    }
     if (auto* traffic = std::get_if<Traffic>(&event)) book_.note_traffic(traffic->sent_bytes, traffic->received_bytes);
     auto* done = std::get_if<Done>(&event);
     if (done == nullptr) return;

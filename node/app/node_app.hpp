@@ -64,6 +64,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     Task<> keep_session();
     Task<> keep_time();
     Task<> watch_disk();
+    Task<> watch_machine();
     Task<> watch_signals();
     Task<> finish_step(int signal);
     Task<> leave_soon();
@@ -145,6 +146,7 @@ class NodeApp final : public CoordinatorEvents, public AgentCommands {
     NodeWatch node_watch_;
     WatchdogFacts watchdog_;
     std::uint64_t sessions_ = 0;
+    double measured_tokens_per_s_ = 0;  ///< while it trained last
     std::optional<Report> last_report_;  ///< for bundles
     int stop_signals_ = 0;
     bool spent_ = false;         ///< the day's bytes; the data plane closes once no step is under way

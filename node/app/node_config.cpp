@@ -21,13 +21,8 @@ Address address_of(const std::string& text) { return parse_address(text, kDataPo
 }  // namespace
 
 Limits to_limits(const NodeToml& toml) {
-    auto value = [](const std::string& text, auto parse) { return text.empty() ? std::uint64_t{0} : parse(text).value(); };
     Limits out;
-    out.up_bytes_per_s = value(toml.up, parse_rate);
-    out.down_bytes_per_s = value(toml.down, parse_rate);
-    out.daily_bytes = value(toml.daily_transfer, parse_size);
-    out.memory_bytes = value(toml.memory, parse_size);
-    out.disk_bytes = value(toml.disk, parse_size);
+    static_cast<MachineLimits&>(out) = to_machine_limits(toml);
     out.threads = static_cast<std::uint32_t>(toml.threads);
     out.hours = WeekHours::parse(toml.hours).value();
     out.toml = toml;

@@ -15,12 +15,7 @@
 namespace skerry::node {
 
 /// What may change while the agent runs. 0: no limit.
-struct Limits {
-    std::uint64_t up_bytes_per_s = 0;    ///< of all bulk data together
-    std::uint64_t down_bytes_per_s = 0;
-    std::uint64_t daily_bytes = 0;       ///< both ways
-    std::uint64_t memory_bytes = 0;      ///< of the trainer
-    std::uint64_t disk_bytes = 0;        ///< of log and data shards
+struct Limits : MachineLimits {
     std::uint32_t threads = 0;           ///< of the trainer; 0: cores divided by trainers on this machine
     WeekHours hours;
     NodeToml toml;                       ///< as it is written

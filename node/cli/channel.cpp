@@ -1,11 +1,9 @@
 #include "node/cli/channel.hpp"
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <optional>
 
+#include "node/cli/wait_for.hpp"
 #include "protocol/admin/admin_client.hpp"
 #include "protocol/config/address.hpp"
 #include "protocol/config/files.hpp"
@@ -20,20 +18,6 @@ namespace {
 using Json = nlohmann::json;
 constexpr auto kDialPatience = std::chrono::milliseconds(10'000);
 constexpr std::size_t kMaxTokenFile = 4096;
-
-/// Runs one coroutine to its end.
-template <class T>
-Result<T> wait_for(asio::io_context& io, Task<Result<T>> task) {
-    std::optional<Result<T>> out;
-    auto keep = [&out](std::exception_ptr error, Result<T> result) {
-        if (error) std::rethrow_exception(error);
-        out.emplace(std::move(result));
-    };
-    asio::co_spawn(io, std::move(task), keep);
-    io.restart();
-    io.run();
-    return std::move(*out);
-}
 
 }  // namespace
 

@@ -29,7 +29,17 @@ Result<void> prepare_command(const Context& context, const PrepareCommand& comma
 Result<void> push_command(const Context& context, const std::string& folder);
 Result<void> push_base(const Context& context, const std::filesystem::path& run_folder);
 
-Result<void> run_create_command(const Context& context, const std::string& file, bool start);
+struct CreateCommand {
+    std::string file;
+    bool start = false;
+    bool dry_run = false;
+    bool yes = false;                    ///< no question on a terminal
+    std::optional<std::uint32_t> nodes;  ///< none: those that are connected, or min_nodes
+    std::string node_speed;              ///< tokens per second of nodes that were not measured
+    std::string up, down;                ///< rates of nodes that were not measured
+};
+/// Prints the plan, then makes the run; with `dry_run` the plan alone, for which no coordinator need be named.
+Result<void> run_create_command(const Context& context, const CreateCommand& command);
 /// A new run whose S_0 is a state of another one, rebuilt from a node's folder (context.dir); none: the newest.
 Result<void> run_fork_command(const Context& context, const std::string& file, std::optional<std::uint64_t> step, bool start);
 /// `verb`: start, pause, stop.
@@ -51,7 +61,8 @@ Result<void> token_create_command(const Context& context, const TokenCommand& co
 Result<void> token_revoke_command(const Context& context, const std::string& id);
 Result<void> token_list_command(const Context& context);
 
-Result<void> nodes_command(const Context& context);
+/// `csv`: the ledger, a line for each node.
+Result<void> nodes_command(const Context& context, bool csv);
 /// `verb`: revoke, clear.
 Result<void> nodes_verb_command(const Context& context, const std::string& verb, const std::string& node, const std::string& reason);
 
@@ -66,7 +77,7 @@ struct JoinCommand {
     std::optional<std::string> listen;
     std::vector<std::string> advertise;
     std::optional<std::string> trainer;
-    std::optional<std::string> disk;
+    std::optional<std::string> up, down, per_day, memory, disk;
     std::optional<std::string> metrics;
     bool follow = false;
     std::optional<std::string> export_folder;
@@ -75,6 +86,7 @@ struct JoinCommand {
     std::string log_level;
     std::string log_format;
     bool no_input = false;
+    bool force = false;  ///< also where the machine is too small
     bool detach = false;
 };
 /// Makes or completes the node's folder, then becomes skerry-node. Returns only on an error, or with --detach.

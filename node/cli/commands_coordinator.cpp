@@ -9,12 +9,12 @@
 #include "node/cli/channel.hpp"
 #include "node/cli/commands.hpp"
 #include "node/cli/kept_files.hpp"
+#include "node/cli/plan_view.hpp"
 #include "node/cli/state_at.hpp"
 #include "node/data/prepare.hpp"
 #include "node/log/base_state.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/config/quantity.hpp"
-#include "protocol/identity/keys.hpp"
 
 namespace skerry::node {
 namespace {
@@ -201,34 +201,6 @@ Result<void> push_command(const Context& context, const std::string& folder) {
 
 // ------------------------------------------------------------------------------------------------ runs
 
-Result<void> run_create_command(const Context& context, const std::string& file, bool start) {
-    auto draft = load_run_draft(file, random_fixed<RunId>());
-    if (!draft) return fail(draft.error());
-    auto channel = Channel::to_coordinator(context);
-    if (!channel) return fail(channel.error());
-    auto there = has_data(*channel, draft->data);
-    if (there) there = name_is_free(*channel, draft->manifest.name);
-    if (!there) return there;
-    if (!draft->base_folder.empty()) {
-        auto base = send_folder(*channel, draft->base_folder, draft->model);
-        if (!base) return fail(base.error());
-        draft->manifest.initial_root = *base;
-    }
-    auto made = create_run(context, *channel, *draft, start);
-    if (!made) return fail(made.error());
-    const bool has_base = !draft->base_folder.empty();
-    if (!context.json) {
-        if (has_base) std::printf("its S_0 is the model in %s\n", draft->base_folder.c_str());
-        print_next(draft->manifest);
-        return {};
-    }
-    Json out = *made;
-    out["schema"] = "skerry.run-created/1";
-    if (has_base) out["base"] = draft->manifest.initial_root.hex();
-    print_json(out);
-    return {};
-}
-
 Result<void> run_verb_command(const Context& context, const std::string& verb, const std::string& name, bool now) {
     Json args = with_run(context);
     if (!name.empty()) args["run"] = name;
@@ -314,12 +286,7 @@ Result<void> token_list_command(const Context& context) {
     for (const Json& token : (*list)["tokens"]) {
         std::string expires = "never";
         if (std::int64_t end = token.value("not_after", std::int64_t{0}); end != 0) {
-            std::time_t when = end;
-            char text[32];
-            std::tm local{};
-            ::localtime_r(&when, &local);
-            std::strftime(text, sizeof text, "%Y-%m-%d %H:%M", &local);
-            expires = text;
+            expires = to_date_text(end);
         }
         if (token.value("revoked", false)) expires = "revoked";
         bool admin = words(token, "role") == "admin";
@@ -332,19 +299,62 @@ Result<void> token_list_command(const Context& context) {
 
 // ----------------------------------------------------------------------------------------------- nodes
 
-Result<void> nodes_command(const Context& context) {
+namespace {
+
+std::string decimals(double value, int digits) {
+    char out[32];
+    std::snprintf(out, sizeof out, "%.*f", digits, value);
+    return out;
+}
+
+/// The ledger: one line for each node that ever was there to train, most tokens first.
+void print_csv(Json nodes) {
+    std::sort(nodes.begin(), nodes.end(), [](const Json& a, const Json& b) { return number(a, "credited_tokens") > number(b, "credited_tokens"); });
+    std::string out = to_csv_line({"node", "node_id", "site", "state", "rank", "tokens", "share", "steps_accepted", "steps_here", "sent_bytes",
+                                   "received_bytes", "hours", "since"});
+    for (const Json& node : nodes) {
+        const Json given = node.value("contribution", Json());
+        if (!given.is_object()) continue;  // it only follows
+        const double hours = static_cast<double>(number(given, "active_ms")) / 3'600'000.0;
+        const std::uint64_t since = number(given, "since_unix_s");
+        out += to_csv_line({words(node, "name"), words(node, "node_id"), words(node, "site"), words(node, "state"), words(given, "rank"),
+                            words(given, "tokens"), decimals(given.value("share", 0.0), 6), words(given, "steps"), words(given, "steps_here"),
+                            words(given, "sent_bytes"), words(given, "received_bytes"), decimals(hours, 3),
+                            since == 0 ? "" : to_date_text(static_cast<std::int64_t>(since))});
+    }
+    std::printf("%s", out.c_str());
+}
+
+/// What it said of its machine: cores, memory, disk, upload.
+std::vector<std::string> machine_words(const Json& node) {
+    const Json machine = node.contains("machine") && node["machine"].is_object() ? node["machine"] : Json::object();
+    if (machine.empty()) return {"-", "-", "-", "-"};
+    const Rate up = means_of(node, 0, 0).up();
+    return {words(machine, "cores"), to_size_text(number(machine, "memory_free_bytes")) + " of " + to_size_text(number(machine, "memory_bytes")),
+            to_size_text(number(machine, "disk_free_bytes")), up.bytes_per_s > 0 ? to_size_text(static_cast<std::uint64_t>(up.bytes_per_s)) + "/s" + (up.by_limit ? " (limit)" : "") : "-"};
+}
+
+}  // namespace
+
+Result<void> nodes_command(const Context& context, bool csv) {
     auto list = ask(context, "nodes", with_run(context));
     if (!list) return fail(list.error());
+    if (csv) {
+        print_csv((*list)["nodes"]);
+        return {};
+    }
     if (context.json) {
         print_json(*list);
         return {};
     }
-    std::vector<std::vector<std::string>> rows{{"NODE", "ID", "SITE", "STATE", "PHASE", "STEP", "TOKENS/S", "SENT", "SEEN"}};
+    std::vector<std::vector<std::string>> rows{
+        {"NODE", "ID", "SITE", "STATE", "PHASE", "STEP", "TOKENS/S", "CORES", "MEMORY FREE", "DISK FREE", "UP", "SENT", "SEEN"}};
     for (const Json& node : (*list)["nodes"]) {
         std::string state = words(node, "state");
         if (!words(node, "reason").empty()) state += " (" + words(node, "reason") + ")";
-        rows.push_back({words(node, "name"), words(node, "node_id").substr(0, 8), words(node, "site"), state, words(node, "phase"),
-                        words(node, "head"), to_count_text(node.value("tokens_per_s", 0.0)), to_size_text(number(node, "sent_bytes")),
+        const auto machine = machine_words(node);
+        rows.push_back({words(node, "name"), words(node, "node_id").substr(0, 8), words(node, "site"), state, words(node, "phase"), words(node, "head"),
+                        to_count_text(node.value("tokens_per_s", 0.0)), machine[0], machine[1], machine[2], machine[3], to_size_text(number(node, "sent_bytes")),
                         node.value("connected", false) ? to_duration_text(Millis(number(node, "seen_ms"))) : "-"});
     }
     std::printf("%s", to_table(rows).c_str());

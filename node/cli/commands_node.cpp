@@ -13,11 +13,13 @@
 
 #include "node/cli/channel.hpp"
 #include "node/cli/commands.hpp"
+#include "node/cli/look.hpp"
 #include "node/cli/node_folder.hpp"
-#include "protocol/config/address.hpp"
+#include "node/cli/plan_view.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/config/program.hpp"
 #include "protocol/config/quantity.hpp"
+#include "protocol/identity/keys.hpp"
 
 namespace skerry::node {
 namespace {
@@ -26,18 +28,42 @@ using Json = nlohmann::json;
 namespace fs = std::filesystem;
 constexpr auto kDetachPatience = std::chrono::seconds(60);
 constexpr auto kLook = std::chrono::milliseconds(100);
+constexpr Millis kLookPatience{10'000};
+constexpr Millis kLookPatienceUnasked{3'000};
 
 std::string text(const Json& json, const char* key) {
     auto found = json.find(key);
     return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-/// What will happen, and whether the person at the terminal wants it.
-bool confirmed(const Token& token, const fs::path& dir, const NodeToml& config) {
-    std::printf("Run        %s at %s\n", token.run.c_str(), to_text(Address{token.host, token.port}).c_str());
-    std::printf("Operator   key %s, checked against your token\n", to_fingerprint_text(ByteSpan(token.root.bytes)).c_str());
-    std::printf("Will run   the trainer of this machine only; no code is downloaded. Others see: name, address, key, throughput.\n");
-    std::printf("Name       %s (change: --name)      Folder  %s\nJoin? [Y/n] ", config.name.c_str(), dir.c_str());
+/// The key that the folder has, or one for this question alone.
+KeyPair key_to_show(const fs::path& dir) {
+    auto kept = KeyPair::load(dir / "identity" / "key");
+    return kept ? std::move(*kept) : KeyPair::generate();
+}
+
+/// What is known of the run and of what it takes; nothing: nobody is at a terminal, and the agent says why, or goes on
+/// trying. Errors: those of look_at_run with a terminal; a machine that is too small.
+Result<std::vector<std::string>> seen_before(const Token& token, const fs::path& dir, const NodeToml& config, const JoinCommand& command, bool ask) {
+    auto seen = look_at_run(token, key_to_show(dir), ask ? kLookPatience : kLookPatienceUnasked);
+    if (seen && !*seen) return to_lines(token, dir, config);
+    auto prospect = seen ? make_prospect(std::move(**seen), dir, config) : Result<Prospect>(fail(seen.error()));
+    if (!prospect) return ask ? Result<std::vector<std::string>>(fail(prospect.error())) : std::vector<std::string>{};
+    auto small = command.force ? std::nullopt : refusal_of(*prospect);
+    if (small) return fail(*small);
+    if (ask) return to_lines(*prospect, token, dir, config);
+    for (const Concern& one : prospect->concerns)
+        for (const std::string& line : to_lines(one)) std::fprintf(stderr, "%s\n", line.c_str());
+    return std::vector<std::string>{};
+}
+
+/// Whether the person at the terminal, if there is one, wants what will happen. Before anything is written or used up.
+Result<bool> agreed(const Token& token, const fs::path& dir, const NodeToml& config, const JoinCommand& command, bool ask) {
+    auto lines = seen_before(token, dir, config, command, ask);
+    if (!lines) return fail(lines.error());
+    if (!ask) return true;
+    for (const std::string& line : *lines) std::printf("%s\n", line.c_str());
+    std::printf("Join? [Y/n] ");
     std::fflush(stdout);
     std::string answer;
     if (!std::getline(std::cin, answer)) return false;
@@ -179,13 +205,17 @@ Result<void> join_command(const Context& context, const JoinCommand& command) {
     fs::path dir = fs::absolute(context.dir).lexically_normal();
     if (Channel::to_agent(dir.string()))
         return fail(Errc::bad_state, "the node in " + dir.string() + " is running already", "skerry status --dir " + dir.string());
-    auto config = make_node_folder(dir, *token, *token_text, command);
+    auto config = node_config(dir, *token, command);
     if (!config) return fail(config.error());
-    bool ask = !command.no_input && !context.json && ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
-    if (ask && !confirmed(*token, dir, *config)) {
-        std::printf("Not joined. Nothing was sent.\n");
+    const bool ask = !command.no_input && !context.json && ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
+    auto yes = agreed(*token, dir, *config, command, ask);
+    if (!yes) return fail(yes.error());
+    if (!*yes) {
+        std::printf("Not joined. The token was not used, nothing was written.\n");
         return {};
     }
+    auto made = make_node_folder(dir, *config, *token_text);
+    if (!made) return made;
     auto program = node_command(dir, command);
     if (command.detach) return detach(context, dir, program);
     std::fflush(stdout);

@@ -1,6 +1,7 @@
 #include "node/cli/context.hpp"
 
 #include <cstdio>
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include <unistd.h>
@@ -80,6 +81,32 @@ std::string to_utf8(std::string_view raw) {
         raw.remove_prefix(std::max<std::size_t>(1, length));
     }
     return out;
+}
+
+std::string to_date_text(std::int64_t unix_s) {
+    const std::time_t when = unix_s;
+    std::tm local{};
+    ::localtime_r(&when, &local);
+    char text[32];
+    std::strftime(text, sizeof text, "%Y-%m-%d %H:%M", &local);
+    return text;
+}
+
+std::string to_csv_line(const std::vector<std::string>& fields) {
+    std::string out;
+    for (const std::string& field : fields) {
+        if (&field != &fields.front()) out += ',';
+        const bool formula = !field.empty() && std::string_view("=+-@").find(field.front()) != std::string_view::npos;
+        const std::string text = (formula ? "'" : "") + field;
+        if (text.find_first_of(",\"\r\n") == std::string::npos) {
+            out += text;
+            continue;
+        }
+        out += '"';
+        for (char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+        out += '"';
+    }
+    return out + "\n";
 }
 
 }  // namespace skerry::node

@@ -33,6 +33,12 @@ void print_json(const nlohmann::json& document);
 /// Text columns: left-aligned, two spaces between, no trailing blanks.
 std::string to_table(const std::vector<std::vector<std::string>>& rows);
 
+/// Local time, `2026-11-27 14:03`.
+std::string to_date_text(std::int64_t unix_s);
+
+/// One line of RFC 4180. A field that a spreadsheet would take for a formula gets an apostrophe in front.
+std::string to_csv_line(const std::vector<std::string>& fields);
+
 /// The text with '?' for every byte that is not part of a UTF-8 character.
 std::string to_utf8(std::string_view raw);
 

@@ -84,9 +84,15 @@ class CommandLine {
     void add_runs() {
         auto* run = app_.add_subcommand("run", "create, start, pause, stop, list runs");
         run->require_subcommand(1);
-        auto* create = command(*run, "create", "make a run of a run.toml", [this] { return run_create_command(context_, file_, start_); });
-        create->add_option("file", file_, "run.toml")->required();
-        create->add_flag("--start", start_, "start it at once");
+        auto* create = command(*run, "create", "make a run of a run.toml", [this] { return run_create_command(context_, create_); });
+        create->add_option("file", create_.file, "run.toml")->required();
+        create->add_flag("--start", create_.start, "start it at once");
+        create->add_flag("--dry-run", create_.dry_run, "print what it would cost and need; create nothing");
+        create->add_option("--nodes", create_.nodes, "plan for so many (default: those that are connected, or min_nodes)");
+        create->add_option("--node-speed", create_.node_speed, "tokens/s of nodes that were not measured, e.g. 20k");
+        create->add_option("--up", create_.up, "upload of nodes that were not measured, e.g. 20Mbit");
+        create->add_option("--down", create_.down, "download of nodes that were not measured");
+        create->add_flag("--yes,-y,--no-input", create_.yes, "ask nothing");
         auto* fork = command(*run, "fork", "make a run that begins with a state of another one", [this] {
             return run_fork_command(context_, file_, step_, start_);
         });
@@ -131,7 +137,8 @@ class CommandLine {
     }
 
     void add_nodes() {
-        auto* nodes = command(app_, "nodes", "the nodes of a run", [this] { return nodes_command(context_); });
+        auto* nodes = command(app_, "nodes", "the nodes of a run", [this] { return nodes_command(context_, csv_); });
+        nodes->add_flag("--csv", csv_, "the ledger: what each node has given, as CSV");
         for (const char* verb : {"revoke", "clear"}) {
             bool revoke = std::string_view(verb) == "revoke";
             auto* one = command(*nodes, verb, revoke ? "put a node out at once" : "let a revoked node in again",
@@ -153,7 +160,11 @@ class CommandLine {
         join->add_option("--listen", join_.listen, "HOST:PORT of the data plane, or none (default 0.0.0.0:7610)");
         join->add_option("--advertise", join_.advertise, "HOST:PORT that others use (may be repeated)");
         join->add_option("--trainer", join_.trainer, "another trainer program");
-        join->add_option("--disk", join_.disk, "most disk space, e.g. 20GiB");
+        join->add_option("--up", join_.up, "upload of bulk data: 2Mbit");
+        join->add_option("--down", join_.down, "download of bulk data: 20Mbit");
+        join->add_option("--per-day", join_.per_day, "both ways together: 30GiB");
+        join->add_option("--memory", join_.memory, "of the trainer: 12GiB");
+        join->add_option("--disk", join_.disk, "log and data shards: 20GiB");
         join->add_flag("--follow", join_.follow, "do not train: read the log and keep the newest model folder");
         join->add_option("--export", join_.export_folder, "of a follower: where model folders go; DIR/newest is the newest (default NODEDIR/model)");
         join->add_option("--export-every", join_.export_every, "of a follower: time between two model folders, e.g. 30s (default: each step)");
@@ -161,7 +172,8 @@ class CommandLine {
         join->add_option("--metrics", join_.metrics, "HOST:PORT of /metrics, or none; default 127.0.0.1:7611 or any free port");
         join->add_option("--log", join_.log_level, "debug, info, warn or error");
         join->add_option("--log-format", join_.log_format, "text or json");
-        join->add_flag("--no-input", join_.no_input, "ask nothing");
+        join->add_flag("--no-input,--yes,-y", join_.no_input, "ask nothing");
+        join->add_flag("--force", join_.force, "join also where the machine seems too small");
         join->add_flag("--detach", join_.detach, "run in the background; answers once the node has joined");
     }
 
@@ -257,6 +269,7 @@ class CommandLine {
     Action action_;
     PrepareCommand prepare_;
     TokenCommand token_;
+    CreateCommand create_;
     JoinCommand join_;
     ExportCommand export_;
     LimitsCommand limits_;
@@ -274,6 +287,7 @@ class CommandLine {
     std::string vote_patience_ = "2min";
     std::vector<std::string> changes_;
     bool refeed_ = false;
+    bool csv_ = false;
     std::optional<std::uint64_t> step_;
     bool start_ = false;
     bool now_ = false;

@@ -35,6 +35,10 @@ void apply(NodeToml& config, const JoinCommand& command) {
     if (!command.advertise.empty()) config.advertise = command.advertise;
     if (command.threads) config.threads = *command.threads;
     if (command.trainer) config.trainer = absolute_program(*command.trainer);
+    if (command.up) config.up = *command.up;
+    if (command.down) config.down = *command.down;
+    if (command.per_day) config.daily_transfer = *command.per_day;
+    if (command.memory) config.memory = *command.memory;
     if (command.disk) config.disk = *command.disk;
     if (command.follow) config.follow = true;
     if (command.export_folder) config.export_folder = fs::absolute(*command.export_folder).lexically_normal().string();
@@ -55,7 +59,7 @@ Result<void> check_same_run(const fs::path& dir, const Token& token) {
 
 }  // namespace
 
-Result<NodeToml> make_node_folder(const fs::path& dir, const Token& token, const std::string& token_text, const JoinCommand& command) {
+Result<NodeToml> node_config(const fs::path& dir, const Token& token, const JoinCommand& command) {
     auto same = check_same_run(dir, token);
     if (!same) return fail(same.error());
     NodeToml config;
@@ -68,6 +72,10 @@ Result<NodeToml> make_node_folder(const fs::path& dir, const Token& token, const
     apply(config, command);
     auto ok = check(config);
     if (!ok) return fail(ok.error());
+    return config;
+}
+
+Result<void> make_node_folder(const fs::path& dir, const NodeToml& config, const std::string& token_text) {
     auto made = make_private_folder(dir / "identity");
     if (!made) return fail(made.error());
     made = write_small_file(dir / "node.toml", to_text(config), 0600);
@@ -78,7 +86,7 @@ Result<NodeToml> make_node_folder(const fs::path& dir, const Token& token, const
         made = KeyPair::generate().save(dir / "identity" / "key");
         if (!made) return fail(made.error());
     }
-    return config;
+    return {};
 }
 
 }  // namespace skerry::node

@@ -9,9 +9,10 @@
 
 namespace skerry::node {
 
-/// Makes the folder or brings it up to date: an existing node.toml gives the defaults, an identity is kept.
-/// Errors: already_exists if the folder belongs to another run; usage for bad values; disk_full, io_error.
-Result<NodeToml> make_node_folder(const std::filesystem::path& dir, const Token& token, const std::string& token_text,
-                                  const JoinCommand& command);
+/// The settings that `command` and an older node.toml in `dir` give. Writes nothing. Errors: usage, config_invalid,
+/// already_exists: the folder is another run's.
+Result<NodeToml> node_config(const std::filesystem::path& dir, const Token& token, const JoinCommand& command);
+/// Makes or completes the folder; a key that is there stays.
+Result<void> make_node_folder(const std::filesystem::path& dir, const NodeToml& config, const std::string& token_text);
 
 }  // namespace skerry::node

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "node/cli/context.hpp"
 #include "node/trainer/trainer_setup.hpp"
 #include "protocol/config/quantity.hpp"
 
@@ -153,6 +154,19 @@ void add_log_care(std::vector<std::string>& out, const Json& status) {
                   std::to_string(count(*log, "damaged")));
 }
 
+/// What the coordinator's books say of this node.
+void add_contribution(std::vector<std::string>& out, const Json& status) {
+    auto given = status.find("contribution");
+    if (given == status.end() || !given->is_object()) return;
+    std::string line = "you: " + to_count_text(number(*given, "tokens")) + " tokens accepted (" + decimals(100 * number(*given, "share"), 1) +
+                       " % of all nodes')";
+    if (count(*given, "rank") > 0) line += " · rank " + std::to_string(count(*given, "rank")) + " of " + std::to_string(count(*given, "ranked"));
+    line += " · " + std::to_string(count(*given, "steps")) + " of " + std::to_string(count(*given, "steps_here")) + " steps · " + traffic_text(*given) +
+            " · " + to_duration_text(Millis(count(*given, "active_ms")));
+    if (count(*given, "since_unix_s") > 0) line += " since " + to_date_text(static_cast<std::int64_t>(count(*given, "since_unix_s")));
+    out.push_back(std::move(line));
+}
+
 std::vector<std::string> node_lines(const Json& status) {
     std::vector<std::string> out;
     auto model = status.find("model");
@@ -177,6 +191,7 @@ std::vector<std::string> node_lines(const Json& status) {
     out.push_back("the run: " + waiting_text(status) + next_text(status));
     std::size_t peers = status.contains("peers") && status["peers"].is_array() ? status["peers"].size() : 0;
     out.push_back(traffic_text(status) + " · " + std::to_string(peers) + " peers · disk " + to_size_text(count(status, "disk_bytes")));
+    add_contribution(out, status);
     add_local_work(out, status);
     add_log_care(out, status);
     if (!flag(status, "connected")) out.push_back("not connected to the coordinator " + text(status, "coordinator"));

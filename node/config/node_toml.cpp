@@ -177,4 +177,10 @@ std::string to_text(const NodeToml& config) {
     return out;
 }
 
+MachineLimits to_machine_limits(const NodeToml& config) {
+    const auto value = [](const std::string& text, auto parse) { return text.empty() ? std::uint64_t{0} : parse(text).value(); };
+    return {value(config.up, parse_rate), value(config.down, parse_rate), value(config.daily_transfer, parse_size),
+            value(config.memory, parse_size), value(config.disk, parse_size)};
+}
+
 }  // namespace skerry::node

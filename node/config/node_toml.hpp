@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "protocol/base/result.hpp"
+#include "protocol/wire/messages.hpp"
 
 namespace skerry::node {
 
@@ -62,5 +63,7 @@ Result<NodeToml> parse_node_toml(const std::string& text, const std::string& nam
 /// The same checks for values that a command line gave. Errors: usage.
 Result<void> check(const NodeToml& config);
 std::string to_text(const NodeToml& config);
+/// Of a file that was checked.
+MachineLimits to_machine_limits(const NodeToml& config);
 
 }  // namespace skerry::node

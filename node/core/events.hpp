@@ -196,11 +196,15 @@ struct Traffic {
     std::uint64_t received_bytes = 0;
     std::vector<NodeId> unreachable;
 };
+/// For the Report.
+struct MachineIs {
+    MachineState machine;
+};
 /// Time passed. The shell sends it at NodeCore::next_wake().
 struct Tick {};
 
 using Event = std::variant<Tick, SessionUp, SessionDown, ControlIn, PeerUp, PeerDown, PeerIn, DataIn, PeerProgress, Done,
                            TrainerGone, TrainerAlive, SaveFixed, UserPause, UserResume, UserLeave, UserStop, DownloadLimit, OtherDownload, DiskState,
-                           Traffic>;
+                           Traffic, MachineIs>;
 
 }  // namespace skerry::node

@@ -68,6 +68,7 @@ struct NodeCore::Parts {
     Report said;
     Mono said_at = Mono::min();
     Traffic traffic;
+    std::optional<MachineState> machine_is;
     bool disk_full = false;
     std::uint64_t damaged = 0;  ///< entries and snapshots, since the start
     Mono wake;
@@ -345,7 +346,7 @@ struct NodeCore::Parts {
                        [&](const UserStop&) { machine.stop(); }, [&](const DiskState& e) { disk_full = e.full; },
                        [&](const DownloadLimit& e) { asker.limit(e); },
                        [&](const OtherDownload& e) { asker.charge(e.bytes); },
-                       [&](const Traffic& e) { traffic = e; }},
+                       [&](const Traffic& e) { traffic = e; }, [&](const MachineIs& e) { machine_is = e.machine; }},
             event);
     }
 
@@ -378,6 +379,7 @@ struct NodeCore::Parts {
         out.unreachable = traffic.unreachable;
         out.sent_bytes = traffic.sent_bytes;
         out.received_bytes = traffic.received_bytes;
+        out.machine = machine_is;
         return out;
     }
 

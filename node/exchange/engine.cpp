@@ -396,6 +396,7 @@ void Engine::perform(const DropSnapshot& action) {
 // ------------------------------------------------------------------------------------------- once a second
 
 void Engine::note_progress() {
+    rates_.add(links_->wire());
     Traffic traffic;
     traffic.sent_bytes = links_->total_traffic().sent_bytes;
     traffic.received_bytes = links_->total_traffic().received_bytes;

@@ -105,6 +105,7 @@ class Engine final : public PeerLinksEvents {
 
     const EngineCounters& counters() const { return counters_; }
     const PeerLinks& links() const { return *links_; }
+    const LinkRates& rates() const { return rates_.rates(); }
 
     // PeerLinksEvents
     void on_message(const NodeId& from, Bytes envelope, Bytes chunk) override;
@@ -154,6 +155,7 @@ class Engine final : public PeerLinksEvents {
 
     Parts parts_;
     std::unique_ptr<PeerLinks> links_;
+    RateMeter rates_;
     std::shared_ptr<PieceFiles> files_;  ///< null until set_store
     RunId run_;
     ShardTraffic* shards_ = nullptr;

@@ -59,6 +59,20 @@ json to_json(const TrainedSoFar& done) {
     return {{"steps", done.steps}, {"sequences", done.sequences}, {"tokens", done.tokens}};
 }
 
+json to_json(const std::optional<Contribution>& c) {
+    if (!c) return nullptr;
+    return {{"tokens", c->tokens},
+            {"share", c->tokens_of_all == 0 ? 0.0 : static_cast<double>(c->tokens) / static_cast<double>(c->tokens_of_all)},
+            {"steps", c->steps},
+            {"steps_here", c->steps_here},
+            {"rank", c->rank},
+            {"ranked", c->ranked},
+            {"sent_bytes", c->sent_bytes},
+            {"received_bytes", c->received_bytes},
+            {"active_ms", c->active_ms},
+            {"since_unix_s", c->since_unix_s}};
+}
+
 }  // namespace
 
 std::string_view phase_text(const NodeView& view, const StatusFacts& facts) {
@@ -151,6 +165,7 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
     out["leases"] = json::array();
     for (const LeaseInfo& lease : view.leases) out["leases"].push_back({{"id", lease.id.value}, {"from", lease.done}, {"to", lease.hi}});
     out["peers"] = node::to_json(facts.peers, facts.self);
+    out["contribution"] = node::to_json(view.orders.contribution);
     out["digests"] = json::array();
     for (const StateDigest& digest : digests_)
         out["digests"].push_back({{"step", digest.step.value}, {"value", digest.value.hex()}});

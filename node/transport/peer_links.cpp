@@ -26,17 +26,26 @@ constexpr std::size_t kDeadRoutes = 4096;
 constexpr std::uint64_t kMostUndelivered = 64U << 20;
 constexpr std::chrono::milliseconds kWatchEvery{200};
 
-std::uint64_t tcp_received(int fd) {
-    if (fd < 0) return 0;
-    // glibc's struct ends before tcpi_bytes_received: the kernel's offset is 128, fixed by its ABI.
-    constexpr std::size_t kOffset = 128;
+/// Zeros where the kernel does not say.
+WireCounters tcp_counters(int fd) {
+    WireCounters out;
+    out.fd = fd;
+    if (fd < 0) return out;
+    // glibc's struct ends before these: the kernel's offsets are fixed by its ABI.
+    constexpr std::size_t kAcked = 120, kReceived = 128, kBusy = 168;
     std::array<std::uint8_t, 256> info{};
     socklen_t size = info.size();
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, info.data(), &size) != 0) return 0;
-    std::uint64_t bytes = 0;
-    if (size >= kOffset + sizeof bytes) std::memcpy(&bytes, info.data() + kOffset, sizeof bytes);
-    return bytes;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, info.data(), &size) != 0) return out;
+    auto read = [&](std::size_t offset, std::uint64_t& to) {
+        if (size >= offset + sizeof to) std::memcpy(&to, info.data() + offset, sizeof to);
+    };
+    read(kAcked, out.acked_bytes);
+    read(kReceived, out.received_bytes);
+    read(kBusy, out.busy_us);
+    return out;
 }
+
+std::uint64_t tcp_received(int fd) { return tcp_counters(fd).received_bytes; }
 
 }  // namespace
 
@@ -86,6 +95,13 @@ class PeerLinks::Impl : public ZmqLinkEvents {
         return found == peers_.end() ? nullptr : &found->second;
     }
     const std::map<NodeId, Peer>& peers() const { return peers_; }
+    std::vector<WireCounters> wire() const {
+        std::vector<WireCounters> out;
+        for (const auto& [fd, intake] : accepted_) out.push_back(tcp_counters(fd));
+        for (const auto& [node, peer] : peers_)
+            if (peer.dialler && peer.dialler->fd >= 0) out.push_back(tcp_counters(peer.dialler->fd));
+        return out;
+    }
     /// The connection that carries what we send now.
     std::pair<ZmqLink*, Route> way_to(const NodeId& node);
     void count_sent(const NodeId& node, std::size_t bytes);
@@ -512,6 +528,8 @@ PeerTraffic PeerLinks::traffic(const NodeId& peer) const {
     auto* found = impl_->find(peer);
     return found == nullptr ? PeerTraffic{} : found->traffic;
 }
+
+std::vector<WireCounters> PeerLinks::wire() const { return impl_->wire(); }
 
 std::uint64_t PeerLinks::wire_received(const NodeId& peer) const {
     auto* found = impl_->find(peer);

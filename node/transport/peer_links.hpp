@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "node/transport/curve_keys.hpp"
+#include "node/transport/rate_meter.hpp"
 #include "node/transport/zap_handler.hpp"
 #include "protocol/base/bytes.hpp"
 #include "protocol/base/task.hpp"
@@ -96,6 +97,8 @@ class PeerLinks {
     PeerTraffic traffic(const NodeId& peer) const;
     /// Bytes that TCP has received on the peer's open connections, chunks under way included; 0 if there is none.
     std::uint64_t wire_received(const NodeId& peer) const;
+    /// What the kernel counts of every open connection.
+    std::vector<WireCounters> wire() const;
     /// Of all peers since the start, also those that are gone.
     PeerTraffic total_traffic() const { return total_; }
     const PeerLinksCounters& counters() const { return counters_; }

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "protocol/wire/control_convert.hpp"
 #include "protocol/wire/limits.hpp"
 
@@ -118,6 +120,20 @@ PreparedState read(FieldReader& in, const v1::PreparedState& m) {
             in.fixed<Signature>(m.signature())};
 }
 
+MachineState read(const v1::MachineState& m) {
+    // Rates are not negative, whatever a node says.
+    const auto rate = [](double v) { return std::max(0.0, FieldReader::measure(v)); };
+    const v1::MachineLimits& l = m.limits();
+    return {m.cores(), m.memory_bytes(), m.memory_free_bytes(), m.disk_free_bytes(), rate(m.tokens_per_s()),
+            rate(m.up_bytes_per_s()), rate(m.down_bytes_per_s()),
+            {l.up_bytes_per_s(), l.down_bytes_per_s(), l.daily_bytes(), l.memory_bytes(), l.disk_bytes()}};
+}
+
+Contribution read(const v1::Contribution& m) {
+    return {m.tokens(), m.tokens_of_all(), m.steps(), m.steps_here(), m.rank(), m.ranked(),
+            m.sent_bytes(), m.received_bytes(), m.active_ms(), m.since_unix_s()};
+}
+
 Report read(FieldReader& in, const v1::Report& m) {
     Report v;
     v.head = Step{m.head()};
@@ -142,6 +158,7 @@ Report read(FieldReader& in, const v1::Report& m) {
     v.sent_bytes = m.sent_bytes();
     v.received_bytes = m.received_bytes();
     v.shards = in.bytes(m.shards(), kMaxShardBitmap);
+    if (m.has_machine()) v.machine = read(m.machine());
     return v;
 }
 
@@ -175,6 +192,7 @@ Orders read(FieldReader& in, const v1::Orders& m) {
     v.data_ended = m.data_ended();
     v.hold_reason = in.text(m.hold_reason(), kMaxReason);
     v.next = in.text(m.next(), kMaxReason);
+    if (m.has_contribution()) v.contribution = read(m.contribution());
     read_lists(in, m, v);
     return v;
 }
@@ -242,6 +260,17 @@ ShardSources read(FieldReader& in, const v1::ShardSources& m) {
     return v;
 }
 
+Look read(FieldReader& in, const v1::Look& m) {
+    return {{m.version_min(), m.version_max()}, in.text(m.run_name(), kMaxName), in.bytes(m.token_id(), 64),
+            in.bytes(m.token_secret(), 64)};
+}
+
+LookAnswer read(FieldReader& in, const v1::LookAnswer& m) {
+    return {m.version(), in.bytes(m.manifest(), kMaxManifestBytes), in.bytes(m.data_manifest(), kMaxDataManifest),
+            in.choice(m.run_state(), RunState::created, RunState::stopped), Step{m.head()}, m.tokens_committed(),
+            m.nodes(), m.step_ms(), m.counted()};
+}
+
 }  // namespace
 
 ControlBody read_body(FieldReader& in, const v1::ControlFrame& m) {
@@ -279,6 +308,8 @@ ControlBody read_body(FieldReader& in, const v1::ControlFrame& m) {
                               Step{m.rebuild_ask().from()}};
         case Frame::kRebuildAnswer: return read(in, m.rebuild_answer());
         case Frame::kShardSources: return read(in, m.shard_sources());
+        case Frame::kLook: return read(in, m.look());
+        case Frame::kLookAnswer: return read(in, m.look_answer());
         case Frame::BODY_NOT_SET: break;
     }
     in.reject("no known message");

@@ -139,6 +139,23 @@ void put(const Report& v, v1::ControlFrame& frame) {
     out.set_sent_bytes(v.sent_bytes);
     out.set_received_bytes(v.received_bytes);
     out.set_shards(bytes_field(v.shards));
+    if (!v.machine) return;
+    auto& m = *out.mutable_machine();
+    m.set_cores(v.machine->cores);
+    m.set_memory_bytes(v.machine->memory_bytes);
+    m.set_memory_free_bytes(v.machine->memory_free_bytes);
+    m.set_disk_free_bytes(v.machine->disk_free_bytes);
+    m.set_tokens_per_s(v.machine->tokens_per_s);
+    m.set_up_bytes_per_s(v.machine->up_bytes_per_s);
+    m.set_down_bytes_per_s(v.machine->down_bytes_per_s);
+    const MachineLimits& limits = v.machine->limits;
+    if (limits == MachineLimits{}) return;
+    auto& l = *m.mutable_limits();
+    l.set_up_bytes_per_s(limits.up_bytes_per_s);
+    l.set_down_bytes_per_s(limits.down_bytes_per_s);
+    l.set_daily_bytes(limits.daily_bytes);
+    l.set_memory_bytes(limits.memory_bytes);
+    l.set_disk_bytes(limits.disk_bytes);
 }
 
 void put(const Holder& v, v1::Holder& out) {
@@ -146,6 +163,19 @@ void put(const Holder& v, v1::Holder& out) {
     out.set_oldest_entry(v.oldest_entry.value);
     out.set_head(v.head.value);
     for (Step s : v.snapshots) out.add_snapshots(s.value);
+}
+
+void put(const Contribution& v, v1::Contribution& out) {
+    out.set_tokens(v.tokens);
+    out.set_tokens_of_all(v.tokens_of_all);
+    out.set_steps(v.steps);
+    out.set_steps_here(v.steps_here);
+    out.set_rank(v.rank);
+    out.set_ranked(v.ranked);
+    out.set_sent_bytes(v.sent_bytes);
+    out.set_received_bytes(v.received_bytes);
+    out.set_active_ms(v.active_ms);
+    out.set_since_unix_s(v.since_unix_s);
 }
 
 void put(const Orders& v, v1::ControlFrame& frame) {
@@ -182,6 +212,7 @@ void put(const Orders& v, v1::ControlFrame& frame) {
     out.set_hold_reason(v.hold_reason);
     out.set_next(v.next);
     for (const SignedDecision& d : v.decisions) put(d, *out.add_decisions());
+    if (v.contribution) put(*v.contribution, *out.mutable_contribution());
     for (const StateDigest& d : v.digests) {
         auto& m = *out.add_digests();
         m.set_step(d.step.value);
@@ -290,6 +321,27 @@ void put(const RebuildAnswer& v, v1::ControlFrame& frame) {
     out.set_manifest(bytes_field(v.manifest));
     out.set_data_manifest(bytes_field(v.data_manifest));
     for (const SignedDecision& d : v.records) put(d, *out.add_records());
+}
+
+void put(const Look& v, v1::ControlFrame& frame) {
+    auto& out = *frame.mutable_look();
+    out.set_version_min(v.versions.min);
+    out.set_version_max(v.versions.max);
+    out.set_run_name(v.run_name);
+    out.set_token_id(bytes_field(v.token_id));
+    out.set_token_secret(bytes_field(v.token_secret));
+}
+void put(const LookAnswer& v, v1::ControlFrame& frame) {
+    auto& out = *frame.mutable_look_answer();
+    out.set_version(v.version);
+    out.set_manifest(bytes_field(v.manifest));
+    out.set_data_manifest(bytes_field(v.data_manifest));
+    out.set_run_state(static_cast<std::uint32_t>(v.run_state));
+    out.set_head(v.head.value);
+    out.set_tokens_committed(v.tokens_committed);
+    out.set_nodes(v.nodes);
+    out.set_step_ms(v.step_ms);
+    out.set_counted(v.counted);
 }
 
 }  // namespace

@@ -28,23 +28,27 @@ constexpr FieldRule kExchangeStateFields[] = {{6, kMaxNodes}, {7, kMaxNodes, &kS
 constexpr MessageRule kExchangeState = {7, kExchangeStateFields};
 constexpr MessageRule kPreparedState = flat(4);
 constexpr MessageRule kStateDigest = flat(2);
+constexpr MessageRule kMachineLimits = flat(5);
+constexpr FieldRule kMachineStateFields[] = {{8, 1, &kMachineLimits}};
+constexpr MessageRule kMachineState = {8, kMachineStateFields};
 constexpr FieldRule kReportFields[] = {
     {5, 1, &kReadyState}, {6, 1, &kExchangeState}, {7, 1, &kPreparedState},
     {8, kMaxDigestsPerReport, &kStateDigest}, {9, kMaxSnapshotsPerReport, nullptr, true},
-    {19, kMaxNodes}};
-constexpr MessageRule kReport = {22, kReportFields};
+    {19, kMaxNodes}, {23, 1, &kMachineState}};
+constexpr MessageRule kReport = {23, kReportFields};
 constexpr MessageRule kLeaseInfo = flat(5);
 constexpr MessageRule kPlanRef = flat(2);
 constexpr MessageRule kOrderRequest = flat(2);
 constexpr FieldRule kHolderFields[] = {{4, kMaxSnapshotsPerReport, nullptr, true}};
 constexpr MessageRule kHolder = {4, kHolderFields};
 constexpr MessageRule kWaitingFor = flat(3);
+constexpr MessageRule kContribution = flat(10);
 constexpr FieldRule kOrdersFields[] = {
     {6, 1, &kSignedBody}, {7, 1, &kPlanRef}, {8, kMaxLeases, &kLeaseInfo},
     {14, kMaxRequests, &kOrderRequest}, {15, kMaxNodes, &kHolder}, {16, kMaxNodes},
     {17, kMaxNodes, &kWaitingFor}, {20, kMaxDecisionsPerFrame, &kSignedDecision},
-    {21, kMaxAgreedDigests, &kStateDigest}};
-constexpr MessageRule kOrders = {21, kOrdersFields};
+    {21, kMaxAgreedDigests, &kStateDigest}, {22, 1, &kContribution}};
+constexpr MessageRule kOrders = {22, kOrdersFields};
 constexpr MessageRule kLeaseRequest = flat(2);
 constexpr FieldRule kLeaseGrantFields[] = {{2, kMaxLeases, &kLeaseInfo}};
 constexpr MessageRule kLeaseGrant = {2, kLeaseGrantFields};
@@ -71,14 +75,16 @@ constexpr FieldRule kRebuildAnswerFields[] = {
     {6, 1, &kSignedBody}, {7, kMaxHeldPlans, &kHeldPlan},
     {8, kMaxSnapshotsPerReport, &kStateDigest}, {12, kMaxDecisionsPerFrame, &kSignedDecision}};
 constexpr MessageRule kRebuildAnswer = {12, kRebuildAnswerFields};
+constexpr MessageRule kLook = flat(5);
+constexpr MessageRule kLookAnswer = flat(9);
 constexpr FieldRule kControlFrameFields[] = {
     {16, 1, &kHello}, {17, 1, &kWelcome}, {18, 1, &kRefusal}, {19, 1, &kReport},
     {20, 1, &kOrders}, {21, 1, &kLeaseRequest}, {22, 1, &kLeaseGrant}, {23, 1, &kLeaseReturn},
     {24, 1, &kDecisionsRequest}, {25, 1, &kDecisions}, {26, 1, &kPlanRequest}, {27, 1, &kBlame},
     {28, 1, &kLeaving}, {29, 1, &kLeft}, {30, 1, &kReplaced}, {31, 1, &kShardGet},
     {32, 1, &kShardBlock}, {33, 1, &kAdminRequest}, {34, 1, &kAdminReply},
-    {35, 1, &kRebuildAsk}, {36, 1, &kRebuildAnswer}, {37, 1, &kShardSources}};
-constexpr MessageRule kControlFrame = {37, kControlFrameFields};
+    {35, 1, &kRebuildAsk}, {36, 1, &kRebuildAnswer}, {37, 1, &kShardSources}, {38, 1, &kLook}, {39, 1, &kLookAnswer}};
+constexpr MessageRule kControlFrame = {39, kControlFrameFields};
 constexpr MessageRule kObjectRef = flat(3);
 constexpr FieldRule kGetFields[] = {{1, 1, &kObjectRef}, {2, kMaxPiecesPerEnvelope, nullptr, true}};
 constexpr MessageRule kGet = {2, kGetFields};

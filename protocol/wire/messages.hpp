@@ -198,10 +198,10 @@ struct SignedDecision {
 // ------------------------------------------------------------------------------------- control messages
 
 /// Protocol versions, major << 16 | minor. 1.1: rollbacks, changes of hyper-parameters, rebuilds. 1.2: followers, data
-/// shards between nodes.
+/// shards between nodes. 1.3: looks before joining, what a node has given, what its machine has.
 struct VersionRange {
     std::uint32_t min = 0x00010000;
-    std::uint32_t max = 0x00010002;
+    std::uint32_t max = 0x00010003;
     friend bool operator==(const VersionRange&, const VersionRange&) = default;
 };
 
@@ -302,6 +302,29 @@ struct StateDigest {
 
 enum class TrainerPhase : std::uint8_t { none = 0, starting, training, waiting, stopped, failed };
 
+/// What its owner lets a node have of a machine: [limits] of node.toml. Zero: no limit.
+struct MachineLimits {
+    std::uint64_t up_bytes_per_s = 0;    ///< of all bulk data together
+    std::uint64_t down_bytes_per_s = 0;
+    std::uint64_t daily_bytes = 0;       ///< both ways
+    std::uint64_t memory_bytes = 0;      ///< of the trainer
+    std::uint64_t disk_bytes = 0;        ///< of log, snapshots and data shards
+    friend bool operator==(const MachineLimits&, const MachineLimits&) = default;
+};
+
+/// What a node's machine has, as far as the node knows. Zero: not known.
+struct MachineState {
+    std::uint32_t cores = 0;  ///< that the agent may run on
+    std::uint64_t memory_bytes = 0;       ///< in all, or what its control group may use
+    std::uint64_t memory_free_bytes = 0;
+    std::uint64_t disk_free_bytes = 0;    ///< where the node's folder is
+    double tokens_per_s = 0;              ///< while it trains, measured; kept while it does not
+    double up_bytes_per_s = 0;            ///< of the data plane while there is something to send, measured
+    double down_bytes_per_s = 0;          ///< of the busiest second: it can do at least that
+    MachineLimits limits;
+    friend bool operator==(const MachineState&, const MachineState&) = default;
+};
+
 /// Where a node stands. A state, not an event: sent on change and every second.
 struct Report {
     Step head;
@@ -326,6 +349,7 @@ struct Report {
     std::uint64_t sent_bytes = 0;     ///< application bytes of the data plane since the process started
     std::uint64_t received_bytes = 0;
     Bytes shards;  ///< held whole: bit i of byte i/8 is file i of the data manifest, the one behind the last the base state
+    std::optional<MachineState> machine;
     friend bool operator==(const Report&, const Report&) = default;
 };
 
@@ -369,6 +393,21 @@ struct WaitingFor {
     friend bool operator==(const WaitingFor&, const WaitingFor&) = default;
 };
 
+/// What one node has given to the run, by the coordinator's books.
+struct Contribution {
+    std::uint64_t tokens = 0;        ///< in decided steps
+    std::uint64_t tokens_of_all = 0; ///< the same of all nodes
+    std::uint64_t steps = 0;         ///< decided steps that its data is in
+    std::uint64_t steps_here = 0;    ///< decided while it was here, those included
+    std::uint32_t rank = 0;          ///< by tokens, 1 is the most; 0: none yet
+    std::uint32_t ranked = 0;        ///< nodes with any tokens
+    std::uint64_t sent_bytes = 0;    ///< of the data plane, by all its processes
+    std::uint64_t received_bytes = 0;
+    std::uint64_t active_ms = 0;     ///< of the steps counted in `steps_here`
+    std::int64_t since_unix_s = 0;   ///< when it was first admitted; 0: not known
+    friend bool operator==(const Contribution&, const Contribution&) = default;
+};
+
 /// Where the run stands. Sent on change and every second; decisions and plans in it are facts.
 struct Orders {
     RunState run_state = RunState::created;
@@ -392,6 +431,7 @@ struct Orders {
     std::string hold_reason;           ///< empty unless HOLD
     std::string next;                  ///< what happens next, for people
     std::vector<SignedDecision> decisions;  ///< the newest, when the receiver's head is exactly one below
+    std::optional<Contribution> contribution;  ///< of the receiver
     friend bool operator==(const Orders&, const Orders&) = default;
 };
 
@@ -524,10 +564,33 @@ struct AdminReply {
     friend bool operator==(const AdminReply&, const AdminReply&) = default;
 };
 
+/// What a bearer of a token may know of the run before it joins. The only message of its connection; nothing of the token
+/// is used up. Answered by LookAnswer, or by the Refusal that a Hello would get.
+struct Look {
+    VersionRange versions;
+    std::string run_name;
+    Bytes token_id;
+    Bytes token_secret;
+    friend bool operator==(const Look&, const Look&) = default;
+};
+struct LookAnswer {
+    std::uint32_t version = 0;
+    Bytes manifest;       ///< canonical body
+    Bytes data_manifest;  ///< the JSON file
+    RunState run_state = RunState::created;
+    Step head;
+    std::uint64_t tokens_committed = 0;
+    std::uint32_t nodes = 0;   ///< current ones
+    std::uint64_t step_ms = 0; ///< that the last steps took; 0: not known
+    bool counted = false;      ///< the key is one of these nodes'
+    friend bool operator==(const LookAnswer&, const LookAnswer&) = default;
+};
+
 using ControlBody =
     std::variant<Hello, Welcome, Refusal, Report, Orders, LeaseRequest, LeaseGrant, LeaseReturn,
                  DecisionsRequest, Decisions, PlanRequest, Blame, Leaving, Left, Replaced, ShardGet,
-                 ShardBlock, AdminRequest, AdminReply, RebuildAsk, RebuildAnswer, ShardSources>;
+                 ShardBlock, AdminRequest, AdminReply, RebuildAsk, RebuildAnswer, ShardSources,
+                 Look, LookAnswer>;
 
 /// The control envelope. `seq` rises within a session; a lower one is dropped.
 struct ControlMessage {

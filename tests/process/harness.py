@@ -8,11 +8,14 @@ import array
 import json
 import os
 import pathlib
+import pty
 import random
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 import unittest.mock
 
@@ -164,6 +167,36 @@ class ProcessTest(unittest.TestCase):
                 (node.dir / "node.toml").write_text(f'schema = "skerry.node/1"\nname = "{name}"\n[trainer]\n{toml}\n')
             node.join(token, env=env)
         return [self.cluster.node(name) for name in names]
+
+    def at_a_terminal(self, answer, token, *words):
+        """(what was printed, process): `skerry join` with a terminal, which is told `answer` when it asks."""
+        mine, its = pty.openpty()
+        command = [str(self.cluster.program("skerry")), "join", token, "--dir", str(self.folder / "asked"), "--listen", "127.0.0.1:0", *words]
+        process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, start_new_session=True)
+        os.close(its)
+        said, asked = bytearray(), threading.Event()
+
+        def read():
+            # To the end: a terminal that nobody reads fills up, and then the node's log holds the node.
+            while True:
+                try:
+                    more = os.read(mine, 4096)
+                except OSError:
+                    more = b""
+                said.extend(more)
+                if not more or b"Join? [Y/n]" in said:
+                    asked.set()
+                if not more:
+                    return
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        self.addCleanup(lambda: (process.kill(), process.wait(), reader.join(10), os.close(mine)))
+        self.assertTrue(asked.wait(60), f"neither a question nor an end: {said.decode(errors='replace')}")
+        text = said.decode(errors="replace")
+        if "Join? [Y/n]" in text:
+            os.write(mine, answer.encode() + b"\n")
+        return text, process
 
     def start_run(self, nodes=3, victim_env=None, victim=1, **changes):
         """A run with `nodes` nodes; node number `victim` gets `victim_env`. Returns the nodes."""

@@ -11,7 +11,7 @@ import unittest
 from harness import RUN, ProcessTest, error_of
 from test_strangers import self_signed, token_bytes
 
-HELLO, WELCOME, REFUSAL = 16, 17, 18  # fields of ControlFrame
+HELLO, WELCOME, REFUSAL, LOOK = 16, 17, 18, 38  # fields of ControlFrame
 
 
 def varint(number):
@@ -119,7 +119,7 @@ class OtherVersions(ProcessTest):
     def test_newer_minor_joins_in_ours(self):
         self.token = self.prepare()
         answer, _ = self.hello(0x00010000, 0x00010063, "newer")
-        self.assertEqual(fields_of(answer[WELCOME])[1], 0x00010002)
+        self.assertEqual(fields_of(answer[WELCOME])[1], 0x00010003)
 
     def test_another_major_is_told_why_once(self):
         self.token = self.prepare()
@@ -127,11 +127,52 @@ class OtherVersions(ProcessTest):
             answer, connection = self.hello(low, high, f"major-{high}")
             refusal = fields_of(answer[REFUSAL])
             self.assertEqual(refusal[1], b"VERSION_MISMATCH")
-            self.assertIn(b"1.0 to 1.2", refusal[2])
+            self.assertIn(b"1.0 to 1.3", refusal[2])
             self.assertIn(f"{low >> 16}.{low & 0xFFFF} to {high >> 16}.{high & 0xFFFF}".encode(), refusal[2])
             self.assertIn(fix, refusal[3])
             with self.assertRaises(EOFError):
                 receive(connection)  # then the connection ends
+
+    def in_the_place_of(self, coordinator):
+        """A server's context with its keys."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_alpn_protocols(["skerry/1"])
+        chain = self.folder / "chain.pem"
+        chain.write_text((coordinator.dir / "service.pem").read_text() + (coordinator.dir / "root.pem").read_text())
+        context.load_cert_chain(chain, coordinator.dir / "service-key.pem")
+        return context
+
+    def test_join_asks_all_the_same_where_the_coordinator_knows_no_looks(self):
+        token = self.prepare()
+        coordinator = self.cluster.coordinator
+        coordinator.stop()
+        context = self.in_the_place_of(coordinator)
+        first, joining = [], threading.Event()
+
+        def serve(listener):
+            while True:
+                try:
+                    connection = context.wrap_socket(listener.accept()[0], server_side=True)
+                except OSError:
+                    return
+                kind = next(number for number in receive(connection) if number >= HELLO)
+                first.append(kind)
+                if kind == HELLO:
+                    joining.set()
+                connection.close()  # 1.2 does so with a message that it does not know
+
+        with socket.create_server(("127.0.0.1", coordinator.port)) as listener:
+            threading.Thread(target=serve, args=(listener,), daemon=True).start()
+            text, process = self.at_a_terminal("n", token)
+            self.assertEqual(process.wait(30), 0, text)
+            for word in (f"Run        {RUN} at 127.0.0.1:{coordinator.port}", "older than protocol 1.3", "no code is downloaded", "Join? [Y/n]"):
+                self.assertIn(word, text)
+            self.assertEqual(first, [LOOK])
+            self.assertFalse((self.folder / "asked").exists())
+            self.at_a_terminal("y", token, "--trainer", str(self.trainer()))
+            self.assertTrue(joining.wait(30), "a Hello")
+            listener.shutdown(socket.SHUT_RDWR)
+        self.assertTrue((self.folder / "asked" / "node.toml").exists())
 
     def test_a_refused_node_ends_and_dials_no_more(self):
         self.token = self.prepare()
@@ -140,12 +181,8 @@ class OtherVersions(ProcessTest):
         self.wait_current(node)
         node.stop()
         coordinator.stop()
-        # In its place, with its keys: a coordinator of a version that the node does not speak.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.set_alpn_protocols(["skerry/1"])
-        chain = self.folder / "chain.pem"
-        chain.write_text((coordinator.dir / "service.pem").read_text() + (coordinator.dir / "root.pem").read_text())
-        context.load_cert_chain(chain, coordinator.dir / "service-key.pem")
+        # In its place: a coordinator of a version that the node does not speak.
+        context = self.in_the_place_of(coordinator)
         dialled = []
 
         def serve(listener):
@@ -156,7 +193,7 @@ class OtherVersions(ProcessTest):
                     return
                 hello = fields_of(receive(connection)[HELLO])
                 dialled.append((hello[1], hello[2]))
-                refusal = (bytes_field(1, b"VERSION_MISMATCH") + bytes_field(2, b"this coordinator speaks protocol 2.0, the node 1.0 to 1.2") +
+                refusal = (bytes_field(1, b"VERSION_MISMATCH") + bytes_field(2, b"this coordinator speaks protocol 2.0, the node 1.0 to 1.3") +
                            bytes_field(3, b"install a newer skerry-node"))
                 connection.sendall(frame(number_field(4, 1), bytes_field(REFUSAL, refusal)))
                 connection.close()
@@ -167,7 +204,7 @@ class OtherVersions(ProcessTest):
             node.start()
             self.assertEqual(node.wait(30), 12)
             listener.shutdown(socket.SHUT_RDWR)
-        self.assertEqual(dialled, [(0x00010000, 0x00010002)])
+        self.assertEqual(dialled, [(0x00010000, 0x00010003)])
         self.assertIn("speaks protocol 2.0", node.tail(5))
 
 

@@ -215,7 +215,7 @@ class Trainer:
         self.loaded, self.held = False, None
         self.delta = {"steps": 0, "sequences": 0, "tokens": 0, "loss": 0.0}
         self.targets = 0  # of the delta
-        self.all_steps, self.last_line = 0, 0.0
+        self.all_steps, self.last_progress = 0, 0.0
         self.saving, self.spare, self.sending = None, None, threading.Lock()
         self.tally = None
         if options.tally:
@@ -223,7 +223,6 @@ class Trainer:
 
     def send(self, kind, /, **fields):
         with self.sending:
-            self.last_line = time.monotonic()
             self.socket.sendall((kind + " " + json.dumps(fields) + "\n").encode())
 
     def end(self, code, name, detail):
@@ -399,7 +398,8 @@ class Trainer:
             os.pwrite(self.tally, b"%d" % self.all_steps, 0)
         now = time.monotonic()
         self.recent = (self.recent + [now - begin])[-31:]
-        if now - self.last_line >= 0.25:
+        if now - self.last_progress >= 0.25:  # also of rounds that are shorter than that, now and then
+            self.last_progress = now
             self.send("progress", round=o["round"], step=o["step"], last_loss=loss, lr=lr, step_ms=1e3 * self.median(),
                       tokens_per_s=o["step"] * n / max(1e-9, now - o["begin"]), **d)
 

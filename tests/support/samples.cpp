@@ -280,6 +280,17 @@ std::vector<std::pair<std::string, ControlMessage>> sample_control_messages() {
     report.shards = {0b101, 0x80};
     later("report_shards", std::move(report));
     later("shard_get_ask", ShardGet{counting<Digest>(33), 524288, 1000, true, {node(1)}});
+    // 1.3.
+    report = sample_report();
+    report.machine = MachineState{16, 64ULL << 30, 40ULL << 30, 400ULL << 30, 61200.5, 2.5e6, 1e7,
+                                  {250'000, 2'500'000, 30ULL << 30, 12ULL << 30, 20ULL << 30}};
+    later("report_machine", std::move(report));
+    Orders orders = sample_orders();
+    orders.contribution = Contribution{11'000'000, 44'000'000, 30, 31, 2, 5, 1U << 30, 1U << 31, 7'200'000, 1'790'000'000};
+    later("orders_contribution", std::move(orders));
+    later("look", Look{{0x00010000, 0x00010003}, "reef", {1, 2, 3, 4, 5, 6, 7, 8}, Bytes(16, 0xAB)});
+    later("look_answer",
+          LookAnswer{0x00010003, to_bytes(sample_manifest()), {'{', '}'}, RunState::running, Step{11}, 123456, 3, 2500, true});
     return out;
 }
 

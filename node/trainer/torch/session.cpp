@@ -263,7 +263,7 @@ Session::Answer Session::start_round(Fields& f) {
     if (!good) return fail(good.error());
     if (!loop_->loaded()) return fail(Errc::bad_state, "load or restore comes first");
     order_ = order;
-    round_start_ = last_progress_ = Clock::now();
+    round_start_ = Clock::now();
     round_step_ = round_tokens_ = 0;
     training_ = true;
     return Json::object();
@@ -402,7 +402,6 @@ void Session::end_round(const char* why) {
     done["round"] = order_.round;
     done["why"] = why;
     send("done", done);
-    last_progress_ = Clock::now();
 }
 
 std::optional<ExitStatus> Session::train_some() {

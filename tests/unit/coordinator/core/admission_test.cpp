@@ -42,6 +42,48 @@ TEST(Admission, WrongForeignExpiredAndRevokedTokensAreRefused) {
     EXPECT_EQ(a.refusal->code, Errc::token_unknown);
 }
 
+co::AdminAnswer look(Rig& rig, const NodeId& node, std::uint8_t token, std::uint8_t secret, std::int64_t wall = 1000) {
+    co::admin::LookAt verb{node, Look{{}, "", Bytes(8, token), Bytes(16, secret)}, wall};
+    for (co::Action& action : rig.feed(co::AdminCommand{99, std::move(verb)})) {
+        EXPECT_FALSE(std::holds_alternative<co::Persist>(action)) << "a look changes nothing";
+        if (auto* answer = std::get_if<co::AdminAnswer>(&action)) return std::move(*answer);
+    }
+    ADD_FAILURE() << "no answer";
+    return {};
+}
+
+TEST(Admission, ALookUsesNothingUpAndIsForBearersAndMembersAlone) {
+    Rig rig;
+    rig.make_token(2, 1, 2000);
+    FakeNode& a = rig.make_node("a");
+    for (int i = 0; i < 3; ++i) {
+        auto answer = look(rig, a.id, 2, 2);
+        ASSERT_FALSE(answer.error);
+        const auto& seen = std::get<LookAnswer>(answer.value);
+        EXPECT_FALSE(seen.manifest.empty());
+        EXPECT_EQ(seen.nodes, 0U);
+        EXPECT_FALSE(seen.counted);
+    }
+    EXPECT_EQ(look(rig, a.id, 2, 9).error->code, Errc::token_unknown);
+    EXPECT_EQ(look(rig, a.id, 7, 7).error->code, Errc::token_unknown);
+    EXPECT_EQ(look(rig, a.id, 2, 2, 2001).error->code, Errc::token_expired);
+    rig.hello_with(a, Bytes(8, 2), Bytes(16, 2));
+    ASSERT_TRUE(a.welcome) << "its only use was still there";
+
+    FakeNode& b = rig.make_node("b");
+    EXPECT_EQ(look(rig, b.id, 2, 2).error->code, Errc::token_used_up);
+    auto member = look(rig, a.id, 2, 2);
+    ASSERT_FALSE(member.error) << "a member needs no use";
+    EXPECT_FALSE(std::get<LookAnswer>(member.value).counted) << "it is joining";
+    FakeNode& c = rig.join("c");
+    auto trains = look(rig, c.id, 7, 7);
+    ASSERT_FALSE(trains.error);
+    EXPECT_EQ(std::get<LookAnswer>(trains.value).nodes, 1U);
+    EXPECT_TRUE(std::get<LookAnswer>(trains.value).counted);
+    EXPECT_FALSE(rig.admin(co::admin::RevokeNode{a.id, "sold"}));
+    EXPECT_TRUE(look(rig, a.id, 7, 7).error) << "one that was revoked is a stranger again";
+}
+
 TEST(Admission, AnotherProtocolOrRunIsRefused) {
     Rig rig;
     FakeNode& a = rig.make_node("a");

@@ -53,6 +53,18 @@ TEST_F(FollowerTest, FollowsWithoutLeasePlanOrVote) {
     EXPECT_EQ(rig.node_status(f).state, NodeState::following) << "it never becomes one of those that count";
 }
 
+TEST_F(FollowerTest, HasGivenNothingAndIsInNoRanking) {
+    f.report.sent_bytes = 1000;  // to other followers
+    rig.report(f);
+    step(1);
+    rig.report(f);
+    EXPECT_FALSE(rig.node_status(f).contribution);
+    ASSERT_TRUE(f.orders);
+    EXPECT_FALSE(f.orders->contribution);
+    ASSERT_TRUE(rig.node_status(a).contribution);
+    EXPECT_EQ(rig.node_status(a).contribution->ranked, 2U);
+}
+
 TEST_F(FollowerTest, DoesNotCountForTheNodesThatARunNeeds) {
     rig.drop(b);
     rig.pass(Millis(60'000), {&a, &f});

@@ -91,6 +91,47 @@ TEST_F(StepMachineTest, AWholeStep) {
     EXPECT_EQ(rig.status().head, Step{2});
 }
 
+TEST_F(StepMachineTest, TheBooksHaveWhatANodeGaveWhateverProcessesItHad) {
+    a.report.sent_bytes = 1000;
+    a.report.received_bytes = 700;
+    all_ready();
+    rig.pass(Millis(250), {&a, &b, &c});
+    all_vote(9);
+    Contribution of_a = *rig.node_status(a).contribution;
+    EXPECT_EQ(of_a, (Contribution{100, 300, 1, 1, 1, 3, 1000, 700, of_a.active_ms, 1000}));
+    EXPECT_GE(of_a.active_ms, 250U);
+    ASSERT_TRUE(a.orders->contribution);
+    EXPECT_EQ(*a.orders->contribution, of_a) << "the node is told";
+
+    all_apply();
+    rig.ready(a, 1);
+    rig.ready(b, 2);
+    rig.pass(Millis(12'000), {&a, &b, &c});
+    rig.vote(a, 10);
+    rig.vote(b, 10);
+    ASSERT_EQ(rig.status().head, Step{2});
+    const Contribution of_c = *rig.node_status(c).contribution;
+    EXPECT_EQ(of_c.steps, 1U) << "its data was not in";
+    EXPECT_EQ(of_c.steps_here, 2U) << "though it was here";
+    EXPECT_EQ(of_c.rank, 3U);
+
+    rig.drop(a);
+    a.boot.bytes[1] = 9;  // another process, whose counters begin anew
+    a.in_memory = {};
+    rig.hello(a);
+    a.report.sent_bytes = 50;
+    a.report.received_bytes = 30;
+    rig.report(a);
+    of_a = *rig.node_status(a).contribution;
+    EXPECT_EQ(of_a.sent_bytes, 1050U);
+    EXPECT_EQ(of_a.received_bytes, 730U);
+    EXPECT_EQ(of_a.steps, 2U);
+    EXPECT_EQ(of_a.since_unix_s, 1000);
+    rig.restart();
+    EXPECT_EQ(rig.node_status(a).contribution->sent_bytes, 1000U) << "what no decision was made with is told again";
+    EXPECT_EQ(rig.node_status(a).contribution->tokens, of_a.tokens);
+}
+
 TEST_F(StepMachineTest, TheBodyOfAPlanIsSentOnceAndWhenAskedFor) {
     all_ready();
     rig.pass(Millis(1500), {&a, &b, &c});

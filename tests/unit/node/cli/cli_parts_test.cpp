@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "node/cli/commands.hpp"
+#include "node/cli/context.hpp"
 #include "node/cli/node_folder.hpp"
 #include "node/cli/status_view.hpp"
 #include "protocol/config/files.hpp"
@@ -27,7 +28,11 @@ std::string make_folder() {
 struct NodeFolderTest : testing::Test {
     ~NodeFolderTest() override { fs::remove_all(folder); }
     Result<NodeToml> make(const Token& token, const JoinCommand& command) {
-        return make_node_folder(dir, token, skerry::to_text(token), command);
+        auto config = node_config(dir, token, command);
+        if (!config) return config;
+        auto made = make_node_folder(dir, *config, skerry::to_text(token));
+        if (!made) return fail(made.error());
+        return config;
     }
     std::string folder = make_folder();
     fs::path dir = fs::path(folder) / "n";
@@ -176,6 +181,12 @@ TEST(Utf8, BytesThatAreNoCharacterBecomeQuestionMarks) {
     EXPECT_EQ(to_utf8("a\xFF\xC3"), "a??");
     EXPECT_EQ(to_utf8("\xC0\xAF\xED\xA0\x80"), "?????");
     EXPECT_EQ(to_utf8("\xE2\x82"), "??");
+}
+
+TEST(Csv, QuotesWhatNeedsItAndNoFieldIsAFormula) {
+    EXPECT_EQ(to_csv_line({"a", "", "1"}), "a,,1\n");
+    EXPECT_EQ(to_csv_line({"a,b", "say \"no\"", "two\nlines"}), "\"a,b\",\"say \"\"no\"\"\",\"two\nlines\"\n");
+    EXPECT_EQ(to_csv_line({"=1+1", "@x", "-2"}), "'=1+1,'@x,'-2\n");
 }
 
 }  // namespace
