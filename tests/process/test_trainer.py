@@ -20,7 +20,8 @@ MODEL = dict(vocab_size=256, hidden_size=16, intermediate_size=24, num_hidden_la
 TRAIN = dict(batch=1, seq=16, lr=1e-3, min_lr=0.0, schedule="constant", warmup_tokens=0, decay_tokens=0, total_tokens=0,
              beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1, clip=1.0, precision="fp32", seed=1)
 PYTHON = [sys.executable, str(ROOT / "tests" / "support" / "py_trainer.py"), "--synthetic"]
-TORCH = [str(default_bin() / "skerry-trainer")]
+TRAINER = str(default_bin() / "skerry-trainer")
+TORCH = [TRAINER, "--path", "fast"]
 
 
 def alive(pid):
@@ -216,11 +217,11 @@ class TorchTrainer(Cases, unittest.TestCase):
 
 class AutogradTrainer(TorchTrainer):
     """The same with libtorch's autograd, as it would run on a GPU."""
-    program = TORCH + ["--path", "autograd"]
+    program = [TRAINER, "--path", "autograd"]
     short_by = 180 << 20  # its heap has holes
 
     def test_it_says_which_path_it_takes(self):
-        for program, path, kernels in ((self.program, "autograd", "libtorch"), (TORCH + ["--path", "fast"], "fast", "isa_")):
+        for program, path, kernels in ((self.program, "autograd", "libtorch"), (TORCH, "fast", "isa_")):
             client = trainer_client.TrainerClient(program)
             self.addCleanup(client.close)
             client.wait_event("trainer")
@@ -229,14 +230,16 @@ class AutogradTrainer(TorchTrainer):
             self.assertIn(kernels, said["kernels"])
             self.assertGreater(said["gflops"], 0)
 
-    def test_without_a_gpu_the_cuda_path_is_refused_with_its_fix(self):
-        tried = subprocess.run(TORCH + ["--self-test", "--path", "cuda"], capture_output=True, text=True)
-        if tried.returncode == 0:
-            self.skipTest("this machine has a GPU")
-        client = trainer_client.TrainerClient(TORCH + ["--path", "cuda"])
+    def test_the_cuda_path_is_taken_or_refused_with_its_reason(self):
+        tried = subprocess.run([TRAINER, "--self-test", "--path", "cuda"], capture_output=True, text=True)
+        client = trainer_client.TrainerClient([TRAINER, "--path", "cuda"])
         self.addCleanup(client.close)
         client.wait_event("trainer")
-        self.refused(client, "config", {"version": 1, "model": MODEL, "train": TRAIN}, "CONFIG_INVALID")
+        order = {"version": 1, "model": MODEL, "train": TRAIN}
+        if tried.returncode == 0:
+            self.assertEqual(client.ask("config", order)["device"], "cuda:0")
+            return
+        self.refused(client, "config", order, "CONFIG_INVALID")
         self.assertIn("no CUDA GPU", tried.stderr)
 
     def test_what_one_path_saved_the_other_goes_on_with(self):

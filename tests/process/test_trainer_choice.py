@@ -45,6 +45,8 @@ class Choice(ProcessTest):
         line = next(line for line in nodes[0].ask("status").stdout.splitlines() if "trains with" in line)
         self.assertRegex(line, r"trains with autograd path on cpu, fp32, .* products at \d+ GFLOP/s, libtorch kernels, 1 thread, micro-batch 1, layers computed again")
 
+        self.assertIn("\ntrains with: autograd path on cpu, fp32, ", nodes[0].log.read_text(), "it is printed at the start")
+
         node = nodes[0]
         node.stop()
         self.assertIn("the run computes in fp32", self.refused(node, "precision", '"bf16"'))
