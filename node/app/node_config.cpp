@@ -44,8 +44,7 @@ Result<NodeSettings> load_settings(const NodeFolder& folder) {
     for (const std::string& one : toml->advertise) out.advertise.push_back(address_of(one));
     out.limits = to_limits(*toml);
     if (!toml->trainer.empty()) out.trainer_program = toml->trainer;
-    out.trainer_choice = {parse_path(toml->path).value(), parse_precision(toml->precision).value(), static_cast<std::uint32_t>(toml->micro_batch),
-                          parse_recompute(toml->recompute).value()};
+    out.trainer_choice = to_trainer_choice(*toml);
     if (!toml->save_every.empty()) out.save_every = parse_duration(toml->save_every).value();
     if (!toml->scrub_every.empty()) out.scrub_every = parse_duration(toml->scrub_every).value();
     if (!toml->silent_after.empty()) out.trainer_silence = parse_duration(toml->silent_after).value();

@@ -77,11 +77,11 @@ std::string traffic(const Prospect& p) {
 }
 
 /// What the trainer cuts its steps to: it may use nine tenths of the free memory, or what the owner says.
-void fit_trainer(Prospect& p) {
+void fit_trainer(Prospect& p, const TrainerChoice& own) {
     const std::uint64_t limit = p.machine.limits.memory_bytes;
     std::uint64_t most = p.machine.memory_free_bytes / 10 * 9;  // as the trainer reckons
     if (limit != 0) most = most == 0 ? limit : std::min(most, limit);
-    p.plan.needs.trainer = trainer_needs(p.manifest, most).usual;
+    p.plan.needs.trainer = trainer_needs(p.manifest, most, own).usual;
 }
 
 std::string threads_text(std::uint32_t cores, const NodeToml& config) {
@@ -119,11 +119,15 @@ Result<Prospect> make_prospect(LookAnswer run, const fs::path& dir, const NodeTo
         out.load.up = 0;  // to other followers, if there are any
         out.load.down = follower_bytes(out.manifest);
         out.here += bytes_in(dir / "model");
+    } else {
+        const TrainerNeeds trainer = trainer_needs(out.manifest, 0, to_trainer_choice(config));
+        out.plan.needs.trainer = trainer.usual;
+        out.plan.needs.trainer_least = trainer.least;
     }
     out.limits = limit_uses(out.machine, out.plan.needs, out.load);
     out.concerns = concerns_of(out.machine, out.plan.needs, out.load, out.here);
     out.plan.needs.disk = disk_within(out.plan.needs, out.machine.limits.disk_bytes);
-    if (!out.follows) fit_trainer(out);
+    if (!out.follows) fit_trainer(out, to_trainer_choice(config));
     return out;
 }
 

@@ -125,18 +125,20 @@ std::uint64_t follower_bytes(const Manifest& m) {
     return encoded_bytes(m, 0, pieces) + pieces * Envelopes(m, pieces).result;
 }
 
-TrainerNeeds trainer_needs(const Manifest& m, std::uint64_t most) {
+TrainerNeeds trainer_needs(const Manifest& m, std::uint64_t most, const TrainerChoice& own) {
     const auto model = parse_model_config(m.model_json);
-    const auto train = parse_train_config(m.train_json);
+    const auto run = parse_train_config(m.train_json);
     TrainerNeeds out;
-    if (!model || !train) return out;
+    if (!model || !run) return out;
+    const auto chosen = with_choice(*run, own);
+    const TrainConfig& train = chosen ? *chosen : *run;  // the agent refuses what does not go together
     constexpr std::uint32_t kThreads = 1;  // each more takes a row of activations
     const std::uint64_t theta = sizeof(float) * make_tensor_table(*model).elements;
     // Which precision is the faster one only the machine's own trainer finds out.
     for (const bool bf16 : {false, true}) {
-        if (train->precision == (bf16 ? Precision::fp32 : Precision::bf16)) continue;
-        const std::uint64_t usual = trainer_memory(*model, *train, bf16, kThreads, most).total - theta;
-        const std::uint64_t least = trainer_memory(*model, *train, bf16, kThreads, 1).total - theta;
+        if (train.precision == (bf16 ? Precision::fp32 : Precision::bf16)) continue;
+        const std::uint64_t usual = trainer_memory(*model, train, bf16, kThreads, most).total - theta;
+        const std::uint64_t least = trainer_memory(*model, train, bf16, kThreads, 1).total - theta;
         out.usual = std::max(out.usual, usual);
         out.least = out.least == 0 ? least : std::min(out.least, least);
     }

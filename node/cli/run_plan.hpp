@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "node/data/data_manifest.hpp"
+#include "node/trainer/train_config.hpp"
 #include "protocol/base/units.hpp"
 #include "protocol/wire/messages.hpp"
 
@@ -78,7 +79,8 @@ struct TrainerNeeds {
     std::uint64_t least = 0;
 };
 /// `most`: theta counts in it, as in the trainer's own limit; 0: no limit. Zeros if this version cannot read the settings.
-TrainerNeeds trainer_needs(const Manifest& manifest, std::uint64_t most);
+/// `own`: what the machine's owner chose of it. Counted is the path `fast`.
+TrainerNeeds trainer_needs(const Manifest& manifest, std::uint64_t most, const TrainerChoice& own = {});
 
 /// What a follower receives with a step.
 std::uint64_t follower_bytes(const Manifest& manifest);

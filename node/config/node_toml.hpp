@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "node/trainer/train_config.hpp"
 #include "protocol/base/result.hpp"
 #include "protocol/wire/messages.hpp"
 
@@ -65,5 +66,6 @@ Result<void> check(const NodeToml& config);
 std::string to_text(const NodeToml& config);
 /// Of a file that was checked.
 MachineLimits to_machine_limits(const NodeToml& config);
+TrainerChoice to_trainer_choice(const NodeToml& config);
 
 }  // namespace skerry::node

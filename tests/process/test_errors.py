@@ -160,7 +160,9 @@ class FullDisk(ProcessTest):
         token = self.prepare()
         victim = self.cluster.node("full")
         victim.dir = self.small / "full"
-        nodes = self.join(token, "node-1", "node-2", "full")
+        victim.trainer = self.trainer()
+        victim.join(token, "--force")  # join says that this disk is too small for the whole run
+        nodes = [*self.join(token, "node-1", "node-2"), victim]
         coordinator = self.cluster.coordinator
         coordinator.wait_head(3)
         with open(self.small / "ballast", "wb", buffering=0) as ballast:

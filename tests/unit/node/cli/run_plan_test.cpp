@@ -115,6 +115,13 @@ TEST(RunPlan, TheTrainerCutsItsStepsToTheMemoryThereIs) {
     EXPECT_EQ(some.least, all.least);
     EXPECT_EQ(trainer_needs(m, 1).usual, all.least) << "where nothing fits: the least";
 
+    TrainerChoice own;
+    own.micro_batch = 1;
+    EXPECT_LT(trainer_needs(m, 0, own).usual, all.usual) << "its owner made the cut";
+    EXPECT_EQ(trainer_needs(m, 0, own).least, all.least);
+    own.precision = Precision::bf16;
+    EXPECT_GT(trainer_needs(m, 0, own).usual, 0U) << "the run says fp32: the agent refuses it, the plan goes by the run";
+
     const Needs needs = node_needs(m, DataManifest{}, 10, 2);
     Means node;
     node.memory_bytes = 8 * kGiB;
