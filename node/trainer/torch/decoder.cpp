@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "node/trainer/torch/buffers.hpp"
+#include "node/trainer/torch/products.hpp"
 #include "node/trainer/torch/views.hpp"
 #include "protocol/base/assert.hpp"
 
@@ -56,7 +57,7 @@ class FlatDecoder final : public Decoder {
     std::uint32_t length_ = 0;
 
     Buffer<E> keys_, values_;  ///< [layers, kv, capacity, hd]
-    Buffer<float> rope_, x_, inv_;
+    Buffer<float> rope_, x_, inv_, tiles_;
     Buffer<E> h_, qkv_, q_, k_, v_, scores_, out_, heads_out_, y_, gate_up_, s_, logits_;
     std::vector<std::int32_t> ids_;
 };
@@ -75,6 +76,7 @@ FlatDecoder<E>::FlatDecoder(const ModelConfig& config, const Weights& weights, s
     keys_ = Buffer<E>(size(n_.layers * per_layer_));
     values_ = Buffer<E>(size(n_.layers * per_layer_));
     x_ = Buffer<float>(size(n_.t * n_.d));
+    if (!std::is_same_v<E, float>) tiles_ = Buffer<float>(kTileFloats);
     inv_ = Buffer<float>(size(n_.t));
     h_ = Buffer<E>(size(n_.t * n_.d));
     qkv_ = Buffer<E>(size(n_.t * n_.qkv_width()));
@@ -105,8 +107,8 @@ void FlatDecoder<E>::attend(std::size_t layer, long rows) {
     }
     auto scores = view(scores_.data(), {n_.kv, n_.group * rows, all});
     auto out = view(out_.data(), {n_.kv, n_.group * rows, n_.hd});
-    at::bmm_out(scores, view(q_.data(), {n_.kv, n_.group * rows, n_.hd}), cached(keys_, layer, all).transpose(1, 2));
-    kernel_.softmax_past(scores_.data(), scale_, n_.heads * rows, rows, all);
+    const Products products(tiles_.data(), false);
+    products.probabilities(scores, view(q_.data(), {n_.kv, n_.group * rows, n_.hd}), cached(keys_, layer, all).transpose(1, 2), scale_, rows);
     at::bmm_out(out, scores, cached(values_, layer, all));
     kernel_.heads_pack(out_.data(), heads_out_.data(), dims);
 }

@@ -136,7 +136,7 @@ void FlatModel<E>::attention_forward(const LayerShapes& l, const Shapes& sh, lon
     for (std::size_t b = 0; b < l.q.block.size(); ++b) {
         auto p = l.p.block[b];
         auto out = sh.out.block[b];
-        products_.probabilities(p, l.q.block[b], l.k.transposed[b], scale_);
+        products_.probabilities(p, l.q.block[b], l.k.transposed[b], scale_, n_.t);
         products_.bmm(out, p, l.v.block[b]);
     }
     kernel_.heads_pack(space_.elements(at_.out), data<E>(l.heads_out), n_.head_dims(batch));
@@ -223,7 +223,7 @@ void FlatModel<E>::heads_backward(const LayerShapes& l, const Shapes& sh, long b
     for (std::size_t b = 0; b < l.q.block.size(); ++b) {
         auto p = l.p.block[b];
         auto dp = sh.d_p.block[b];
-        if (!at_.keep_attention) products_.probabilities(p, l.q.block[b], l.k.transposed[b], scale_);
+        if (!at_.keep_attention) products_.probabilities(p, l.q.block[b], l.k.transposed[b], scale_, n_.t);
         auto dv = sh.d_v.block[b];
         auto dq = sh.d_q.block[b];
         auto dk = sh.d_k.block[b];

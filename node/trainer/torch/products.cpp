@@ -111,28 +111,28 @@ void bmm_in_tiles(const at::Tensor& out, const at::Tensor& a, const at::Tensor& 
     }
 }
 
-/// Probabilities of one matrix that does not fit: some rows of one head at a time. They see no column after the last one's own, so
-/// those are not computed.
-void probabilities_in_rows(const at::Tensor& p, const at::Tensor& q, const at::Tensor& kt, float scale, const Tiles& tiles) {
-    const long t = p.size(1), depth = q.size(1);
+/// Probabilities of one matrix: whole heads, or some rows of one head at a time. Those see no column after the last one's own, so
+/// such are not computed.
+void probabilities_in_rows(const at::Tensor& p, const at::Tensor& q, const at::Tensor& kt, float scale, long queries, const Tiles& tiles) {
+    const long all = p.size(0), columns = p.size(1), depth = q.size(1), width = kDepth * kColumns / depth;
+    const long fit = std::min(kRows * kColumns / columns, kRows * kDepth / depth);
+    SKERRY_ASSERT(fit > 0 && width > 0);
     const Factor left(q), right(kt);
-    const long step = std::min({t, kRows * kColumns / t, kRows * kDepth / depth}), width = kDepth * kColumns / depth;
-    SKERRY_ASSERT(step > 0 && width > 0);
-    for (long head = 0; head < p.size(0); head += t) {
-        for (long row = 0; row < t; row += step) {
-            const long rows = std::min(step, t - row), seen = row + rows;
-            const auto scores = view(static_cast<const float*>(tiles.c), {rows, seen});
-            const auto some = left.tile(tiles.a, head + row, rows, 0, depth);
-            for (long j = 0; j < seen; j += width) {
-                const long columns = std::min(width, seen - j);
-                auto part = scores.narrow(1, j, columns);
-                at::mm_out(part, some, right.tile(tiles.b, 0, depth, j, columns));
-            }
-            kernel_set<float>().softmax_past(tiles.c, scale, rows, rows, seen);
-            Bf16* to = data<Bf16>(p) + (head + row) * t;
-            kernel_set<Bf16>().narrow(tiles.c, to, t, rows, seen);
-            for (long r = 0; r < rows; ++r) std::fill(to + r * t + seen, to + (r + 1) * t, Bf16{0});
+    long rows = 0;
+    for (long row = 0; row < all; row += rows) {
+        const long first = row % queries;  // in its head
+        rows = fit >= queries ? std::min(fit / queries * queries, all - row) : std::min(fit, queries - first);
+        const long seen = fit >= queries ? columns : columns - queries + first + rows;
+        const auto scores = view(static_cast<const float*>(tiles.c), {rows, seen});
+        const auto some = left.tile(tiles.a, row, rows, 0, depth);
+        for (long j = 0; j < seen; j += width) {
+            auto part = scores.narrow(1, j, std::min(width, seen - j));
+            at::mm_out(part, some, right.tile(tiles.b, 0, depth, j, part.size(1)));
         }
+        kernel_set<float>().softmax_past(tiles.c, scale, rows, std::min(rows, queries), seen);
+        Bf16* to = data<Bf16>(p) + row * columns;
+        kernel_set<Bf16>().narrow(tiles.c, to, columns, rows, seen);
+        for (long r = 0; r < rows; ++r) std::fill(to + r * columns + seen, to + (r + 1) * columns, Bf16{0});
     }
 }
 
@@ -158,19 +158,21 @@ void Products::bmm(const at::Tensor& out, const at::Tensor& a, const at::Tensor&
         for (long g = 0; g < out.size(0); ++g) mm(out.select(0, g), a.select(0, g), b.select(0, g));
 }
 
-void Products::probabilities(const at::Tensor& p, const at::Tensor& q, const at::Tensor& kt, float scale) const {
-    const long m = p.size(1), t = p.size(2);
+void Products::probabilities(const at::Tensor& p, const at::Tensor& q, const at::Tensor& kt, float scale, long queries) const {
+    const long m = p.size(1), columns = p.size(2);
     if (p.scalar_type() == at::kFloat) {
         bmm(p, q, kt);
-        kernel_set<float>().softmax_causal(data<float>(p), scale, p.size(0) * m, t);
+        kernel_set<float>().softmax_past(data<float>(p), scale, p.size(0) * m, queries, columns);
         return;
     }
     SKERRY_ASSERT(tiles_ != nullptr);
     const Tiles tiles(tiles_);
-    if (fitting(p, q) > 0)
-        bmm_in_tiles(p, q, kt, tiles, [&](long, long count) { kernel_set<float>().softmax_causal(tiles.c, scale, count * m, t); });
+    const bool dense = kt.transpose(1, 2).is_contiguous();
+    if (dense && fitting(p, q) > 0)
+        bmm_in_tiles(p, q, kt, tiles, [&](long, long count) { kernel_set<float>().softmax_past(tiles.c, scale, count * m, queries, columns); });
     else
-        for (long g = 0; g < p.size(0); ++g) probabilities_in_rows(p.select(0, g), q.select(0, g), kt.select(0, g), scale, tiles);
+        for (long g = 0; g < p.size(0); ++g)
+            probabilities_in_rows(p.select(0, g), q.select(0, g), kt.select(0, g), scale, queries, tiles);
 }
 
 void Products::d_scores(const at::Tensor& ds, const at::Tensor& p, const at::Tensor& d_out, const at::Tensor& vt, float scale) const {

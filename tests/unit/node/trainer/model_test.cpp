@@ -1,5 +1,6 @@
 // The decoder against itself: what must not depend on how the work is cut.
 
+#include "node/trainer/torch/decoder.hpp"
 #include "node/trainer/torch/model.hpp"
 
 #include <gtest/gtest.h>
@@ -105,7 +106,7 @@ TEST_F(ModelTest, FourSequencesOneByOneGiveTheGradientOfFour) {
     }
 }
 
-TEST_F(ModelTest, InBf16LongSequencesAndLargeScoresGiveTheGradientOfFloat) {
+TEST_F(ModelTest, InBf16LongSequencesGiveTheGradientOfFloat) {
     // Scores of one (sequence, key head) that fit into a tile, and that do not.
     for (const std::uint32_t seq : {16U, 600U}) {
         ids.resize(seq);
@@ -139,6 +140,46 @@ TEST_F(ModelTest, InBf16LongSequencesAndLargeScoresGiveTheGradientOfFloat) {
             EXPECT_LT(std::sqrt(off / size), 0.03) << seq << in_float;
         }
     }
+}
+
+/// Biases add about 170 to every attention score, in pairs of a head that the rotary embedding hardly turns.
+TEST_F(ModelTest, InBf16TheDecoderTellsLargeScoresApart) {
+    ModelConfig c = small_model();
+    c.model_type = ModelType::qwen2;
+    c.num_attention_heads = 4;
+    c.num_key_value_heads = 2;
+    c.head_dim = 64;
+    c.rope_theta = 1e8;
+    const TensorTable names = make_tensor_table(c);
+    theta.resize(names.elements);
+    for (const auto& t : names.tensors) {
+        const bool shifted = t.name.ends_with("q_proj.bias") || t.name.ends_with("k_proj.bias");
+        for (std::uint64_t i = 0; i < t.elements; ++i) {
+            const auto at = t.offset + i;
+            theta[at] = 0.3F * std::sin(static_cast<float>(at * at % 1009)) + (shifted && i % 32 >= 13 ? 6.F : 0.F);
+        }
+    }
+    shadow.resize(theta.size());
+    kernel_set<Bf16>().convert(theta.data(), shadow.data(), static_cast<long>(theta.size()));
+    kernel_set<Bf16>().widen(shadow.data(), 0, theta.data(), 1, static_cast<long>(theta.size()));
+    const std::uint32_t length = 40;
+    std::vector<float> expected(50), actual(50);
+    auto p = plan();
+    p.micro_batch = 1;
+    p.seq = length;
+    p.training = false;
+    ids.resize(length);
+    make_model(c, p)->logits({theta.data(), nullptr}, {ids, ids, 1, length}, length - 1, expected);
+    auto decoder = make_decoder(c, {theta.data(), shadow.data()}, 64);
+    std::vector<std::uint32_t> tokens(ids.begin(), ids.end());
+    decoder->feed(std::span(tokens).first(30), actual);
+    for (std::size_t i = 30; i < length; ++i) decoder->feed(std::span(tokens).subspan(i, 1), actual);
+    double off = 0, size = 0;
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+        off += std::pow(static_cast<double>(actual[i] - expected[i]), 2);
+        size += std::pow(static_cast<double>(expected[i]), 2);
+    }
+    EXPECT_LT(std::sqrt(off / size), 0.02);
 }
 
 TEST_F(ModelTest, AModelWithoutGradientHasTheSameLossAndLogitsSeeNoFuture) {
