@@ -1,5 +1,6 @@
 #include "node/app/node_config.hpp"
 
+#include "node/trainer/trainer_choice.hpp"
 #include "protocol/config/address.hpp"
 #include "protocol/config/files.hpp"
 #include "protocol/config/quantity.hpp"

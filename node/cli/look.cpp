@@ -6,6 +6,7 @@
 
 #include "node/cli/plan_view.hpp"
 #include "node/cli/wait_for.hpp"
+#include "node/trainer/trainer_choice.hpp"
 #include "protocol/base/within.hpp"
 #include "protocol/config/address.hpp"
 #include "protocol/config/quantity.hpp"

@@ -183,9 +183,4 @@ MachineLimits to_machine_limits(const NodeToml& config) {
             value(config.memory, parse_size), value(config.disk, parse_size)};
 }
 
-TrainerChoice to_trainer_choice(const NodeToml& config) {
-    return {parse_path(config.path).value(), parse_precision(config.precision).value(), static_cast<std::uint32_t>(config.micro_batch),
-            parse_recompute(config.recompute).value()};
-}
-
 }  // namespace skerry::node

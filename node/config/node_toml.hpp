@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "node/trainer/train_config.hpp"
 #include "protocol/base/result.hpp"
 #include "protocol/wire/messages.hpp"
 
@@ -66,6 +65,5 @@ Result<void> check(const NodeToml& config);
 std::string to_text(const NodeToml& config);
 /// Of a file that was checked.
 MachineLimits to_machine_limits(const NodeToml& config);
-TrainerChoice to_trainer_choice(const NodeToml& config);
 
 }  // namespace skerry::node
