@@ -373,7 +373,7 @@ ITEMS = [
     Item(29, "generate and eval", "tokens and losses equal transformers' on the exported folder; faster with keys and values kept", asked_models),
     Item(30, "folders of transformers, in and out",
          "logits of five Llama and Qwen2 folders to 1e-4; fine-tuned by two nodes the export loads there, loss within 1 % of Python's", folders),
-    Item(31, "said before a run begins or a machine joins", "steps exact, bytes and disk within 5 %; no token used by looking; too small is refused before", planning),
+    Item(31, "said before a run begins or a machine joins", "steps exact, bytes and disk within 5 %; speeds and limits of the nodes are in it; looking uses no token; what a node gave equals ledger and chain", planning),
     Item(34, "followers", "digest equal to the trainers' at every step, newest folder always whole, the run unchanged by their death", followers),
     Item(35, "data shards between nodes", "the coordinator sends each at most twice: 6 nodes, a holder killed, a holder that hangs", shards_between_nodes),
     Item(36, "trainer beside torch.compile, bf16, 1 and 2 threads, V=512 and 32,000",
