@@ -65,7 +65,7 @@ void plan_forward(WorkspaceLayout& out, Planner& to, const Sizes& s, const Works
     out.out = to.elements(s.n * s.heads_width);
     out.last = to.elements(s.n * s.d);
     out.logits = to.elements(s.n * model.vocab_size);
-    out.tiles = to.floats(plan.bf16 ? kTileFloats : 0);
+    out.tiles = to.floats(plan.bf16 ? kTileFloats * plan.threads : 0);
     out.rope = to.floats(std::uint64_t{plan.seq} * model.head_dim);
 }
 

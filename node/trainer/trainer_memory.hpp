@@ -48,7 +48,7 @@ struct WorkspaceLayout {
     Room d_h, d_cast, d_out, d_p, d_q, d_k, d_v;        ///< of the backward pass, E
     Room dx, scratch, rope;                             ///< [n, d], [threads, d], [seq, head_dim]
     Room gradient, accumulator;                         ///< [P] E, [P] float
-    Room tiles;                                         ///< kTileFloats, where bf16 is widened
+    Room tiles;                                         ///< [threads, kTileFloats], where bf16 is widened
     std::uint64_t bytes = 0;                            ///< of all
     std::uint64_t block = 0;                            ///< (sequence, key head) groups of attention handled at a time
     bool keep_attention = false;                        ///< the probabilities stay until the backward pass

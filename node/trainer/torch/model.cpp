@@ -98,7 +98,7 @@ FlatModel<E>::FlatModel(const ModelConfig& config, const WorkspacePlan& plan)
       table_(make_tensor_table(config)),
       offsets_(make_offsets(config, table_)),
       space_(config, plan),
-      products_(plan.bf16 ? space_.floats(at_.tiles) : nullptr, plan.in_float),
+      products_(plan.bf16 ? space_.floats(at_.tiles) : nullptr, plan.in_float, plan.threads),
       scale_(1.F / std::sqrt(static_cast<float>(config.head_dim))),
       eps_(static_cast<float>(config.rms_norm_eps)),
       gradient_(space_.elements(at_.gradient)),

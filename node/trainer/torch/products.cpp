@@ -1,8 +1,10 @@
 #include "node/trainer/torch/products.hpp"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/mm.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 
@@ -50,25 +52,50 @@ struct Factor {
     }
 };
 
+/// One set for each thread.
+struct TileSets {
+    float* first;
+    long count;
+};
+
 struct Tiles {
     float *a, *b, *c;
     explicit Tiles(float* all) : a(all), b(a + kRows * kDepth), c(b + kDepth * kColumns) {}
 };
 
-void mm_in_tiles(const at::Tensor& out, const Factor& a, const Factor& b, const at::Tensor& bias, const Tiles& tiles) {
+/// Calls work(begin, end, tiles) for parts of [0, jobs), each on a thread of its own with tiles of its own: one meeting of the threads for
+/// all jobs, not several for each.
+template <class Work>
+void share_out(long jobs, const TileSets& sets, const Work& work) {
+    if (sets.count == 1 || jobs == 1) {
+        work(0, jobs, Tiles(sets.first));
+        return;
+    }
+    const long each = (jobs + sets.count - 1) / sets.count;
+    at::parallel_for(0, sets.count, 1, [&](int64_t from, int64_t to) {
+        const c10::InferenceMode guard;
+        for (long i = from; i < to && i * each < jobs; ++i)
+            work(i * each, std::min(jobs, (i + 1) * each), Tiles(sets.first + i * static_cast<long>(kTileFloats)));
+    });
+}
+
+void mm_in_tiles(const at::Tensor& out, const Factor& a, const Factor& b, const at::Tensor& bias, const TileSets& sets) {
     const long m = out.size(0), n = out.size(1), depth = a.whole.size(1);
     const bool one_piece = depth <= kDepth;
-    at::Tensor left, right;
-    for (long i = 0; i < m; i += kRows) {
-        const long rows = std::min(kRows, m - i);
-        if (one_piece) left = a.tile(tiles.a, i, rows, 0, depth);
-        for (long j = 0; j < n; j += kColumns) {
-            const long columns = std::min(kColumns, n - j);
+    const long across = (n + kColumns - 1) / kColumns;
+    // As many rows of tiles as give every thread the same work.
+    const long down = ((m + kRows - 1) / kRows + sets.count - 1) / sets.count * sets.count;
+    const long height = (m + down - 1) / down;
+    share_out((m + height - 1) / height * across, sets, [&](long begin, long end, const Tiles& tiles) {
+        at::Tensor left, right;
+        for (long job = begin; job < end; ++job) {
+            const long i = job / across * height, j = job % across * kColumns;
+            const long rows = std::min(height, m - i), columns = std::min(kColumns, n - j);
             auto sum = view(static_cast<const float*>(tiles.c), {rows, columns});
             for (long k = 0; k < depth; k += kDepth) {
                 const long deep = std::min(kDepth, depth - k);
-                if (!one_piece) left = a.tile(tiles.a, i, rows, k, deep);
-                if (i == 0 || !one_piece || n > kColumns) right = b.tile(tiles.b, k, deep, j, columns);
+                if (job == begin || j == 0 || !one_piece) left = a.tile(tiles.a, i, rows, k, deep);
+                if (job == begin || across > 1 || !one_piece) right = b.tile(tiles.b, k, deep, j, columns);
                 if (k > 0)
                     at::addmm_out(sum, sum, left, right);
                 else if (bias.defined())
@@ -78,7 +105,7 @@ void mm_in_tiles(const at::Tensor& out, const Factor& a, const Factor& b, const 
             }
             kernel_set<Bf16>().narrow(tiles.c, data<Bf16>(out) + i * n + j, n, rows, columns);
         }
-    }
+    });
 }
 
 /// Matrices [g, g + count) of a stack in float; each is dense.
@@ -97,18 +124,20 @@ long fitting(const at::Tensor& out, const at::Tensor& a) {
     return std::min({kRows * kDepth / (m * depth), kDepth * kColumns / (depth * n), kRows * kColumns / (m * n)});
 }
 
-/// The product of a stack in float, as many matrices at a time as fit (at least one). `finish(g, count)` is called for matrices
+/// The product of a stack in float, as many matrices at a time as fit (at least one). `finish(tiles, g, count)` is called for matrices
 /// [g, g + count), which lie in tiles.c; then they are rounded.
 template <class Finish>
-void bmm_in_tiles(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, const Tiles& tiles, const Finish& finish) {
+void bmm_in_tiles(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, const TileSets& sets, const Finish& finish) {
     const long m = out.size(1), n = out.size(2), fit = fitting(out, a);
-    for (long g = 0; g < out.size(0); g += fit) {
-        const long count = std::min<long>(fit, out.size(0) - g);
-        auto sum = view(static_cast<const float*>(tiles.c), {count, m, n});
-        at::bmm_out(sum, widened(a, g, count, tiles.a), widened(b, g, count, tiles.b));
-        finish(g, count);
-        kernel_set<Bf16>().narrow(tiles.c, data<Bf16>(out) + g * m * n, n, count * m, n);
-    }
+    share_out(out.size(0), sets, [&](long begin, long end, const Tiles& tiles) {
+        for (long g = begin; g < end; g += fit) {
+            const long count = std::min(fit, end - g);
+            auto sum = view(static_cast<const float*>(tiles.c), {count, m, n});
+            at::bmm_out(sum, widened(a, g, count, tiles.a), widened(b, g, count, tiles.b));
+            finish(tiles, g, count);
+            kernel_set<Bf16>().narrow(tiles.c, data<Bf16>(out) + g * m * n, n, count * m, n);
+        }
+    });
 }
 
 /// Probabilities of one matrix: whole heads, or some rows of one head at a time. Those see no column after the last one's own, so
@@ -141,7 +170,7 @@ void probabilities_in_rows(const at::Tensor& p, const at::Tensor& q, const at::T
 void Products::mm(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) const {
     auto result = out;
     if (in_float_ && out.scalar_type() == at::kBFloat16)
-        mm_in_tiles(out, Factor(a), Factor(b), bias, Tiles(tiles_));
+        mm_in_tiles(out, Factor(a), Factor(b), bias, {tiles_, threads_});
     else if (bias.defined())
         at::addmm_out(result, bias, a, b);
     else
@@ -153,7 +182,7 @@ void Products::bmm(const at::Tensor& out, const at::Tensor& a, const at::Tensor&
     if (!in_float_ || out.scalar_type() != at::kBFloat16)
         at::bmm_out(result, a, b);
     else if (fitting(out, a) > 0)
-        bmm_in_tiles(out, a, b, Tiles(tiles_), [](long, long) {});
+        bmm_in_tiles(out, a, b, {tiles_, threads_}, [](const Tiles&, long, long) {});
     else
         for (long g = 0; g < out.size(0); ++g) mm(out.select(0, g), a.select(0, g), b.select(0, g));
 }
@@ -166,20 +195,20 @@ void Products::probabilities(const at::Tensor& p, const at::Tensor& q, const at:
         return;
     }
     SKERRY_ASSERT(tiles_ != nullptr);
-    const Tiles tiles(tiles_);
     const bool dense = kt.transpose(1, 2).is_contiguous();
     if (dense && fitting(p, q) > 0)
-        bmm_in_tiles(p, q, kt, tiles, [&](long, long count) { kernel_set<float>().softmax_past(tiles.c, scale, count * m, queries, columns); });
+        bmm_in_tiles(p, q, kt, {tiles_, threads_}, [&](const Tiles& tiles, long, long count) {
+            kernel_set<float>().softmax_past(tiles.c, scale, count * m, queries, columns);
+        });
     else
         for (long g = 0; g < p.size(0); ++g)
-            probabilities_in_rows(p.select(0, g), q.select(0, g), kt.select(0, g), scale, queries, tiles);
+            probabilities_in_rows(p.select(0, g), q.select(0, g), kt.select(0, g), scale, queries, Tiles(tiles_));
 }
 
 void Products::d_scores(const at::Tensor& ds, const at::Tensor& p, const at::Tensor& d_out, const at::Tensor& vt, float scale) const {
     const long m = p.size(1), t = p.size(2), rows = p.size(0) * m;
     if (in_float_ && p.scalar_type() == at::kBFloat16 && fitting(ds, d_out) > 0) {
-        const Tiles tiles(tiles_);
-        bmm_in_tiles(ds, d_out, vt, tiles, [&](long g, long count) {
+        bmm_in_tiles(ds, d_out, vt, {tiles_, threads_}, [&](const Tiles& tiles, long g, long count) {
             // The right factor is not needed any more, and its tile holds more than a result.
             kernel_set<Bf16>().widen(data<Bf16>(p) + g * m * t, t, tiles.b, count * m, t);
             kernel_set<float>().softmax_backward(tiles.b, tiles.c, scale, count * m, t);

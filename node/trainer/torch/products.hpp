@@ -10,8 +10,9 @@ namespace skerry::node {
 /// is. Factors are contiguous or transposes of contiguous matrices; results contiguous. Keys may be stacked with gaps.
 class Products {
   public:
-    /// tiles: [kTileFloats]; null only where nothing is bf16 or all but `probabilities` is ATen's. in_float: products of bf16, too.
-    explicit Products(float* tiles, bool in_float = true) : tiles_(tiles), in_float_(in_float && tiles != nullptr) {}
+    /// tiles: [threads, kTileFloats]; null only where nothing is bf16 or all but `probabilities` is ATen's. in_float: products of bf16, too.
+    explicit Products(float* tiles, bool in_float = true, long threads = 1)
+        : tiles_(tiles), in_float_(in_float && tiles != nullptr), threads_(threads) {}
 
     /// out [m, n] = a [m, k] b [k, n], plus `bias` [n] on every row if it is defined.
     void mm(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias = {}) const;
@@ -27,6 +28,7 @@ class Products {
   private:
     float* tiles_;
     bool in_float_;
+    long threads_;
 };
 
 }  // namespace skerry::node
