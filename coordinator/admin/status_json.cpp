@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "protocol/identity/keys.hpp"
+#include "protocol/observe/messages_json.hpp"
 
 namespace skerry::coordinator {
 namespace {
@@ -78,20 +79,6 @@ static Json to_json(const PhaseEstimate& estimate) {
             {"deadline_ms", estimate.deadline.count()}};
 }
 
-static Json to_json(const std::optional<Contribution>& c) {
-    if (!c) return nullptr;
-    return {{"tokens", c->tokens},
-            {"share", c->tokens_of_all == 0 ? 0.0 : static_cast<double>(c->tokens) / static_cast<double>(c->tokens_of_all)},
-            {"steps", c->steps},
-            {"steps_here", c->steps_here},
-            {"rank", c->rank},
-            {"ranked", c->ranked},
-            {"sent_bytes", c->sent_bytes},
-            {"received_bytes", c->received_bytes},
-            {"active_ms", c->active_ms},
-            {"since_unix_s", c->since_unix_s}};
-}
-
 static Json to_json(const std::optional<MachineState>& m) {
     if (!m) return nullptr;
     const MachineLimits& l = m->limits;
@@ -139,7 +126,7 @@ Json to_json(const NodeStatus& node, const RunStatus& run) {
             {"received_bytes", node.received_bytes},
             {"snapshots", steps(node.snapshots)},
             {"unreachable", names_of(node.unreachable, run)},
-            {"contribution", to_json(node.contribution)},
+            {"contribution", skerry::to_json(node.contribution)},
             {"machine", to_json(node.machine)},
             {"estimates",
              {{"collect", to_json(node.collect)}, {"exchange", to_json(node.exchange)}, {"votes", to_json(node.votes)}}}};

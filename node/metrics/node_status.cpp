@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "protocol/observe/messages_json.hpp"
 #include "protocol/wire/words.hpp"
 
 namespace skerry::node {
@@ -57,20 +58,6 @@ json to_json(const std::vector<PeerStatus>& peers, const NodeId& self) {
 
 json to_json(const TrainedSoFar& done) {
     return {{"steps", done.steps}, {"sequences", done.sequences}, {"tokens", done.tokens}};
-}
-
-json to_json(const std::optional<Contribution>& c) {
-    if (!c) return nullptr;
-    return {{"tokens", c->tokens},
-            {"share", c->tokens_of_all == 0 ? 0.0 : static_cast<double>(c->tokens) / static_cast<double>(c->tokens_of_all)},
-            {"steps", c->steps},
-            {"steps_here", c->steps_here},
-            {"rank", c->rank},
-            {"ranked", c->ranked},
-            {"sent_bytes", c->sent_bytes},
-            {"received_bytes", c->received_bytes},
-            {"active_ms", c->active_ms},
-            {"since_unix_s", c->since_unix_s}};
 }
 
 }  // namespace
@@ -165,7 +152,7 @@ std::string StatusBook::to_json(const NodeView& view, const StatusFacts& facts) 
     out["leases"] = json::array();
     for (const LeaseInfo& lease : view.leases) out["leases"].push_back({{"id", lease.id.value}, {"from", lease.done}, {"to", lease.hi}});
     out["peers"] = node::to_json(facts.peers, facts.self);
-    out["contribution"] = node::to_json(view.orders.contribution);
+    out["contribution"] = skerry::to_json(view.orders.contribution);
     out["digests"] = json::array();
     for (const StateDigest& digest : digests_)
         out["digests"].push_back({{"step", digest.step.value}, {"value", digest.value.hex()}});

@@ -94,4 +94,18 @@ Json to_json(const Report& r) {
     return out;
 }
 
+Json to_json(const std::optional<Contribution>& c) {
+    if (!c) return nullptr;
+    return {{"tokens", c->tokens},
+            {"share", c->tokens_of_all == 0 ? 0.0 : static_cast<double>(c->tokens) / static_cast<double>(c->tokens_of_all)},
+            {"steps", c->steps},
+            {"steps_here", c->steps_here},
+            {"rank", c->rank},
+            {"ranked", c->ranked},
+            {"sent_bytes", c->sent_bytes},
+            {"received_bytes", c->received_bytes},
+            {"active_ms", c->active_ms},
+            {"since_unix_s", c->since_unix_s}};
+}
+
 }  // namespace skerry

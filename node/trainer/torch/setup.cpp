@@ -43,6 +43,15 @@ struct Tried {
     double gflops(double gflop) const { return gflop / seconds; }
 };
 
+/// What the products of a device are good for.
+void judge(Setup& out, const Tried& fp32, const Tried& bf16, double gflop) {
+    out.bf16_is_faster = bf16.good(kBf16Error) && bf16.seconds < 0.7 * fp32.seconds;
+    out.fp32_gflops = fp32.gflops(gflop);
+    out.bf16_gflops = bf16.gflops(gflop);
+    out.fp32_error = fp32.error;
+    out.bf16_error = bf16.error;
+}
+
 /// Factors of one product and its result in double.
 class Sample {
   public:
@@ -93,11 +102,7 @@ Setup try_cpu() {
     out.bf16_in_float = !native.good(kBf16Error) || (in_float.good(kBf16Error) && in_float.seconds < 0.9 * native.seconds);
     const Tried bf16 = out.bf16_in_float ? in_float : native;
 
-    out.bf16_is_faster = bf16.good(kBf16Error) && bf16.seconds < 0.7 * fp32.seconds;
-    out.fp32_gflops = fp32.gflops(sample.gflop());
-    out.bf16_gflops = bf16.gflops(sample.gflop());
-    out.fp32_error = fp32.error;
-    out.bf16_error = bf16.error;
+    judge(out, fp32, bf16, sample.gflop());
     return out;
 }
 
@@ -116,11 +121,7 @@ Result<Setup> try_cuda() {
         if (!fp32.good(kFloatError)) return fail(Errc::config_invalid, "the GPU's float products are wrong by up to " + std::to_string(fp32.error));
         Setup out;
         out.path = TrainerPath::cuda;
-        out.bf16_is_faster = bf16.good(kBf16Error) && bf16.seconds < 0.7 * fp32.seconds;
-        out.fp32_gflops = fp32.gflops(sample.gflop());
-        out.bf16_gflops = bf16.gflops(sample.gflop());
-        out.fp32_error = fp32.error;
-        out.bf16_error = bf16.error;
+        judge(out, fp32, bf16, sample.gflop());
         return out;
     } catch (const std::exception& e) {
         const std::string what = e.what();
