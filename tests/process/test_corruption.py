@@ -3,7 +3,7 @@ import os
 import pathlib
 import unittest
 
-from harness import ProcessTest, flip_byte, wait_until
+from harness import RUN, ProcessTest, flip_byte, wait_until
 
 
 def files(node, kind):
@@ -26,6 +26,18 @@ def snapshot_blocks(node):
     return sorted(files(node, "snapshots"), key=size, reverse=True)
 
 
+def rot_snapshot(node):
+    """Damages two blocks of a living node's snapshot; what they were. None if the next one took its place meanwhile."""
+    blocks = [block for block in snapshot_blocks(node) if block.parent.name.isdigit()][:2]
+    try:
+        good = {block: block.read_bytes() for block in blocks}
+        for block in blocks:
+            flip_byte(block)
+    except FileNotFoundError:
+        return None
+    return good
+
+
 def data_shards(node):
     """Cached shards, by hash."""
     return list(pathlib.Path(node.dir).glob("shards/*.bin"))
@@ -44,13 +56,25 @@ class Damaged(ProcessTest):
 
     def test_snapshot_block_of_a_giver_is_fetched_elsewhere(self):
         nodes = self.start_run(nodes=2, local_steps=2, snapshot_every=5, quota="2MiB")
-        self.cluster.coordinator.wait_head(60, 120)
+        coordinator = self.cluster.coordinator
+        coordinator.wait_head(60, 120)
+        coordinator.run_verb("pause", RUN)  # else the next snapshot takes this one's place
+        self.wait(self.at_rest, 60, lambda: f"both nodes at the last step; {coordinator.status()}")
         flip_byte(snapshot_blocks(nodes[0])[0])
         late = self.join(self.token, "late")[0]
         self.wait_current(late, 90)
-        head = self.cluster.coordinator.status()["head"]
+        coordinator.run_verb("start", RUN)
+        head = coordinator.status()["head"]
         self.wait_all_heads([*nodes, late], head + 3)
         self.check_history([nodes[1], late], least_head=head + 3)
+
+    def at_rest(self):
+        """No step is open, and what was decided is applied; a snapshot that is being written is done by the second look."""
+        status = self.cluster.coordinator.status()
+        key = (status["state"], status["head"], [node["head"] for node in status["nodes"]], [p.name for p in snapshot_blocks(self.cluster.node("node-1"))])
+        same, self.seen = key == getattr(self, "seen", None), key
+        self.calm = getattr(self, "calm", 0) + 1 if same else 0
+        return status["state"] == "paused" and set(key[2]) == {status["head"]} and self.calm >= 10
 
     def wait_whole(self, good, gone_will_do=False):
         """Until these files are again what they were, byte for byte."""
@@ -105,10 +129,7 @@ class Damaged(ProcessTest):
         token = self.prepare(local_steps=2, snapshot_every=5, quota="2MiB")
         nodes = self.join(token, "node-1", "node-2", "node-3", toml='threads = 1\n[limits]\nscrub_every = "1s"')
         self.cluster.coordinator.wait_head(40, 120)
-        blocks = [block for block in snapshot_blocks(nodes[1]) if block.parent.name.isdigit()][:2]
-        good = {block: block.read_bytes() for block in blocks}
-        for block in blocks:
-            flip_byte(block)
+        good = self.wait(lambda: rot_snapshot(nodes[1]), 30, "a snapshot that stays long enough to be damaged")
         self.wait_whole(good, gone_will_do=True)
         head = self.cluster.coordinator.status()["head"]
         self.wait_all_heads(nodes, head + 6)
