@@ -14,8 +14,6 @@ bool holds(const Holder& holder, Step snapshot) {
     return std::find(holder.snapshots.begin(), holder.snapshots.end(), snapshot) != holder.snapshots.end();
 }
 
-bool has_entry(const Holder& holder, Step step) { return holder.oldest_entry <= step && step < holder.head; }
-
 /// Every piece starts at another holder, so that several serve one catching up.
 void rotate(std::vector<NodeId>& nodes, std::uint32_t by) {
     if (!nodes.empty()) std::rotate(nodes.begin(), nodes.begin() + by % nodes.size(), nodes.end());
@@ -45,7 +43,7 @@ std::uint64_t CatchUp::entry_bytes() const {
 std::vector<NodeId> CatchUp::entry_holders(Step step, PieceIndex place) const {
     std::vector<NodeId> out;
     for (const Holder& holder : context_.orders.holders)
-        if (has_entry(holder, step)) out.push_back(holder.node);
+        if (holder.oldest_entry <= step && step < holder.head) out.push_back(holder.node);
     rotate(out, place.value);
     // What Orders say is a second old: the others may have it by now. They come last: most are behind themselves.
     for (const NodeId& peer : roster_.connected())
@@ -67,33 +65,19 @@ std::optional<StateDigest> CatchUp::choose_snapshot(Step next, Step head, bool o
     const std::uint64_t per_entry = entry_bytes();
     const auto& holders = context_.orders.holders;
     const bool entries_exist = !only_way && std::any_of(holders.begin(), holders.end(), [&](const Holder& holder) {
-        return holder.node != context_.self() && has_entry(holder, next);
+        return holder.node != context_.self() && holder.oldest_entry <= next && next < holder.head;
     });
-    const auto cheapest = [&](bool reachable) {
-        std::uint64_t best = entries_exist ? (head.value - next.value) * per_entry : ~std::uint64_t{0};
-        std::optional<StateDigest> out;
-        for (const StateDigest& agreed : context_.orders.digests) {
-            if (agreed.step <= next || agreed.step > head || snapshot_holders(agreed.step).empty()) continue;
-            if (reachable && !holder_connected(agreed.step)) continue;
-            const std::uint64_t cost = 8 * context_.grid.elements + (head.value - agreed.step.value) * per_entry;
-            if (cost >= best) continue;
-            best = cost;
-            out = agreed;
-        }
-        return out;
-    };
-    auto out = cheapest(true);
-    return out || entries_exist ? out : cheapest(false);
-}
-
-bool CatchUp::entry_holder_connected(Step step) const {
-    const auto& holders = context_.orders.holders;
-    return std::any_of(holders.begin(), holders.end(), [&](const Holder& holder) { return has_entry(holder, step) && roster_.connected(holder.node); });
-}
-
-bool CatchUp::holder_connected(Step snapshot) const {
-    const auto holders = snapshot_holders(snapshot);
-    return std::any_of(holders.begin(), holders.end(), [&](const NodeId& node) { return roster_.connected(node); });
+    std::uint64_t best = entries_exist ? (head.value - next.value) * per_entry : ~std::uint64_t{0};
+    std::optional<StateDigest> out;
+    for (const StateDigest& agreed : context_.orders.digests) {
+        if (agreed.step <= next || agreed.step > head || snapshot_holders(agreed.step).empty()) continue;
+        const std::uint64_t cost =
+            8 * context_.grid.elements + (head.value - agreed.step.value) * per_entry;
+        if (cost >= best) continue;
+        best = cost;
+        out = agreed;
+    }
+    return out;
 }
 
 void CatchUp::fetch_snapshot(const StateDigest& what, std::uint64_t tokens) {

@@ -34,9 +34,6 @@ class CatchUp {
     }
     /// Nobody offers it any more.
     bool snapshot_withdrawn() const;
-    /// Somebody who has the snapshot of that step can be asked.
-    bool holder_connected(Step snapshot) const;
-    bool entry_holder_connected(Step step) const;
     void end_snapshot(bool adopted);
 
     void on_fetched(const Fetched& fetched);

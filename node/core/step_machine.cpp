@@ -273,7 +273,6 @@ void StepMachine::fetch_next(Step next) {
 /// Whether a snapshot is on its way that makes entry `next` unnecessary.
 bool StepMachine::snapshot_first(Step next, bool only_way) {
     if (catch_up_.snapshot_withdrawn()) drop_fetched_snapshot();
-    give_up_unreachable(next, only_way);
     if (catch_up_.snapshot()) return *catch_up_.snapshot() > next;
     if (!context_.heard_orders || chain_.known() < context_.orders.head) return chain_.known() < context_.orders.head;
     auto better = catch_up_.choose_snapshot(next, chain_.known(), only_way);
@@ -281,15 +280,6 @@ bool StepMachine::snapshot_first(Step next, bool only_way) {
     catch_up_.end_entry();
     catch_up_.fetch_snapshot(*better, chain_.tokens(better->step));
     return true;
-}
-
-/// Whoever has the snapshot may be out of reach for good (two nodes that nobody can dial), while others have another one.
-void StepMachine::give_up_unreachable(Step next, bool only_way) {
-    const auto wanted = catch_up_.snapshot();
-    if (!wanted || catch_up_.snapshot_complete() || catch_up_.holder_connected(*wanted)) return;
-    const auto other = catch_up_.choose_snapshot(next, chain_.known(), only_way);
-    const bool better = other ? other->step != *wanted && catch_up_.holder_connected(other->step) : catch_up_.entry_holder_connected(next);
-    if (better) drop_fetched_snapshot();
 }
 
 /// A snapshot of that step may also be one of my own: that stays.

@@ -106,7 +106,6 @@ class StepMachine {
     void fetch_next(Step next);
     bool snapshot_first(Step next, bool only_way = false);
     void drop_fetched_snapshot();
-    void give_up_unreachable(Step next, bool only_way);
     void adopt_snapshot();
     void skip_entry(Step next);
     void apply_next();

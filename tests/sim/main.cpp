@@ -145,10 +145,9 @@ int run_regressions(const std::string& file) {
         std::uint64_t seed = 0;
         std::uint32_t nodes = 0;
         std::int64_t heal = 0;
-        std::string plan, followers;
-        words >> seed >> nodes >> heal >> plan >> followers;
+        std::string plan;
+        words >> seed >> nodes >> heal >> plan;
         Overrides overrides{parse_faults(plan == "-" ? "" : plan), nodes, skerry::Millis(heal)};
-        if (!followers.empty()) overrides.followers = static_cast<std::uint32_t>(std::clamp(std::atoi(followers.c_str()), 0, 4));
         if (!overrides.plan || nodes == 0) {
             std::printf("%s: not a plan: %s\n", file.c_str(), line.c_str());
             return 2;
