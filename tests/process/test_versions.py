@@ -75,6 +75,17 @@ def receive(connection):
     return fields_of(exactly(struct.unpack("<I", exactly(4))[0]))
 
 
+def serve(listener, context, answer):
+    """Answers and closes one connection after the other, until the listener is shut down."""
+    while True:
+        try:
+            connection = context.wrap_socket(listener.accept()[0], server_side=True)
+        except OSError:
+            return
+        answer(connection)
+        connection.close()
+
+
 class OtherVersions(ProcessTest):
     def hello(self, low, high, name):
         """What the coordinator answers to a program that speaks these versions: its frame, and what comes after."""
@@ -149,20 +160,14 @@ class OtherVersions(ProcessTest):
         context = self.in_the_place_of(coordinator)
         first, joining = [], threading.Event()
 
-        def serve(listener):
-            while True:
-                try:
-                    connection = context.wrap_socket(listener.accept()[0], server_side=True)
-                except OSError:
-                    return
-                kind = next(number for number in receive(connection) if number >= HELLO)
-                first.append(kind)
-                if kind == HELLO:
-                    joining.set()
-                connection.close()  # 1.2 does so with a message that it does not know
+        def answer(connection):  # not at all: 1.2 closes on a message that it does not know
+            kind = next(number for number in receive(connection) if number >= HELLO)
+            first.append(kind)
+            if kind == HELLO:
+                joining.set()
 
         with socket.create_server(("127.0.0.1", coordinator.port)) as listener:
-            threading.Thread(target=serve, args=(listener,), daemon=True).start()
+            threading.Thread(target=serve, args=(listener, context, answer), daemon=True).start()
             text, process = self.at_a_terminal("n", token)
             self.assertEqual(process.wait(30), 0, text)
             for word in (f"Run        {RUN} at 127.0.0.1:{coordinator.port}", "older than protocol 1.3", "no code is downloaded", "Join? [Y/n]"):
@@ -185,21 +190,15 @@ class OtherVersions(ProcessTest):
         context = self.in_the_place_of(coordinator)
         dialled = []
 
-        def serve(listener):
-            while True:
-                try:
-                    connection = context.wrap_socket(listener.accept()[0], server_side=True)
-                except OSError:
-                    return
-                hello = fields_of(receive(connection)[HELLO])
-                dialled.append((hello[1], hello[2]))
-                refusal = (bytes_field(1, b"VERSION_MISMATCH") + bytes_field(2, b"this coordinator speaks protocol 2.0, the node 1.0 to 1.3") +
-                           bytes_field(3, b"install a newer skerry-node"))
-                connection.sendall(frame(number_field(4, 1), bytes_field(REFUSAL, refusal)))
-                connection.close()
+        def answer(connection):
+            hello = fields_of(receive(connection)[HELLO])
+            dialled.append((hello[1], hello[2]))
+            refusal = (bytes_field(1, b"VERSION_MISMATCH") + bytes_field(2, b"this coordinator speaks protocol 2.0, the node 1.0 to 1.3") +
+                       bytes_field(3, b"install a newer skerry-node"))
+            connection.sendall(frame(number_field(4, 1), bytes_field(REFUSAL, refusal)))
 
         with socket.create_server(("127.0.0.1", coordinator.port)) as listener:
-            thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+            thread = threading.Thread(target=serve, args=(listener, context, answer), daemon=True)
             thread.start()
             node.start()
             self.assertEqual(node.wait(30), 12)
